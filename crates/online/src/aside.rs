@@ -1,6 +1,7 @@
-//! Views that are set aside because what is stored of them is damaged, or follows another meaning
-//! of their definition: whose a damage is, and the marks of it. `commit` meets it and writes the
-//! mark, or the binary does at a start; `find` refuses reads, `store` tells of it.
+//! Views that are set aside because what is stored of them is damaged, follows another meaning of
+//! their definition, or lacks rows on which their SQL has failed: whose a damage is, and the marks
+//! of it. `commit` meets it, or is told by the epoch, and writes the mark, or the binary does at a
+//! start; `find` refuses reads, `store` tells of it.
 //!
 //! The mark is in the view's horizon, on disk with the epoch that skips its first rows, in the
 //! writer, which folds none from then on, and in the table, which readers ask. It goes when the

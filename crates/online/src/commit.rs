@@ -55,7 +55,9 @@
 //! is set aside: the commit begins anew without its rows, and its batch has the reason in the
 //! view's horizon. From then on no row of the view is folded in this shard and its reads are
 //! refused, until it is dropped; the archive has the rows, and a fill makes it anew (`aside`). A
-//! fill that meets damage of its own view fails instead.
+//! fill that meets damage of its own view fails instead. A view whose SQL has failed on the rows of
+//! an epoch is set aside in the same way, by the epoch itself: each shard has the mark with the
+//! first progress beyond those rows.
 //!
 //! A record of another build's version is no damage: that build reads it. Where a file cannot be
 //! read, this buys time and no more: RocksDB ends a shard's writes once it must merge such a file.
@@ -116,6 +118,16 @@ const BATCH_MIN_BYTES: usize = 4 << 10;
 /// Views that a commit sets aside, and what it found damaged of each.
 type Damages = BTreeMap<ViewId, Arc<str>>;
 
+/// The views that `work` sets aside, and that are not yet.
+fn wished_aside(writer: &Writer, views: &Views, work: Work<'_>) -> Damages {
+    let wished = work.epoch().map_or(&[][..], |write| &write.aside);
+    let wished = wished.iter().filter(|(view, _)| {
+        let is_known = views.contains_key(view);
+        is_known && writer.damage(*view).is_none()
+    });
+    wished.cloned().collect()
+}
+
 impl Shard {
     /// See [`forebay_core::ports::EpochWriter::commit`] and
     /// [`forebay_core::ports::FillWriter::fill`].
@@ -123,7 +135,7 @@ impl Shard {
         let started = Instant::now();
         let mut writer = self.writer.lock();
         self.bring_back(&mut writer)?;
-        let mut damages = Damages::new();
+        let mut damages = wished_aside(&writer, views, work);
         loop {
             let error = match self.commit_without(&mut writer, views, work, &damages) {
                 Ok(epoch) => {

@@ -131,9 +131,10 @@ pub enum OnlineError {
         /// What is wrong with it.
         why: BytesError,
     },
-    /// What is stored of one view in a shard is damaged or outdated: other views' is not.
+    /// What is stored of one view in a shard is damaged or outdated, or lacks rows on which its SQL
+    /// has failed: other views' is not.
     #[error(
-        "the state of view {name} cannot be used in shard {shard}: {why}; `forebay rebuild {name}` makes it anew from the archive"
+        "the state of view {name} cannot be used in shard {shard}: {why}; `forebay rebuild {name}` makes it anew from the archive once the cause is mended"
     )]
     ViewDamaged {
         /// Id of the view.
@@ -142,7 +143,7 @@ pub enum OnlineError {
         name: String,
         /// Shard number.
         shard: u16,
-        /// What is damaged, or why it is outdated.
+        /// What is damaged or has failed, or why it is outdated.
         why: String,
     },
     /// A view was not registered.

@@ -7,19 +7,29 @@
 //! those that route its score and those by which it asks views, also views of other sources: a row
 //! with an invalid one could never be scored.
 //!
-//! Pure, and a function of each row alone: where a batch is cut changes nothing.
+//! A view may also fail by no fault of a row: its SQL fails on a row of NULLs too (a time zone that
+//! does not exist), or what a row gives is an error of the engine. It folds nothing from then on,
+//! and every shard sets it aside with the first progress beyond these rows; its source, and all
+//! other views, go on. One that fails on NULLs refuses no row. Any other refuses the rows that it
+//! always did, also once it is set aside.
+//!
+//! Pure, and what is refused is a function of each row alone: neither where a batch is cut nor what
+//! came before changes it, so that a row which is read again is refused again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use arrow_schema::{DataType, Schema};
 use forebay_core::dead_letter::DeadLetterReason;
+use forebay_core::error::with_causes;
 use forebay_core::index::RowIndex;
 use forebay_core::invariant;
 use forebay_core::key::KeyBuffer;
 use forebay_core::limits::DEAD_LETTER_PAYLOAD_MAX_BYTES;
 use forebay_core::ports::{CompiledView, DeadLetter, SourceBatch};
-use forebay_core::view::FoldBatch;
+use forebay_core::value::{Value, array_from_values};
+use forebay_core::view::{FoldBatch, ViewId, ViewSpec};
 use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::contain::contain;
@@ -27,6 +37,9 @@ use crate::deployment::Deployment;
 use crate::error::PipelineError;
 use crate::prediction::RecordEncoder;
 use crate::repeats::keep_rows;
+
+/// Words of a view's failure that are kept, bytes.
+const FAILURE_MAX_BYTES: usize = 1_024;
 
 /// What one view makes of a run of rows of a batch.
 #[derive(Debug, Clone)]
@@ -46,17 +59,28 @@ pub struct Admitted {
     pub folds: Vec<(Arc<dyn CompiledView>, Vec<Piece>)>,
     /// For each deployment on the batch's source the sticky keys of the rows.
     pub sticky: Vec<(Deployment, KeyBuffer)>,
+    /// Views that have failed, and why; each has nothing to fold.
+    pub failed: Vec<(ViewId, Arc<str>)>,
 }
 
 /// Refused rows of a batch and why.
 type Refused = BTreeMap<usize, String>;
 
-/// Sort out the rows of `batch`.
+/// What views and deployments take of the rows of a batch.
+#[derive(Default)]
+struct Taken {
+    folds: Vec<(Arc<dyn CompiledView>, Vec<Piece>)>,
+    sticky: Vec<(Deployment, KeyBuffer)>,
+    failed: Vec<(ViewId, Arc<str>)>,
+    refused: Refused,
+}
+
+/// Sort out the rows of `batch`. Views that have `failed` before fold nothing.
 ///
 /// # Errors
-/// A view fails for another reason than its data.
+/// The keys of a deployment, or a refused record, cannot be encoded.
 pub(crate) fn admit(
-    views: &[Arc<dyn CompiledView>],
+    (views, failed): (&[Arc<dyn CompiledView>], &BTreeSet<ViewId>),
     deployments: &[Deployment],
     encoder: &dyn RecordEncoder,
     batch: SourceBatch,
@@ -65,18 +89,12 @@ pub(crate) fn admit(
     let views: Vec<&Arc<dyn CompiledView>> =
         views.iter().filter(|v| v.spec().source == *name).collect();
     let deployments: Vec<&Deployment> = deployments.iter().filter(|d| d.source() == name).collect();
-    let mut refused = Refused::new();
-    let taken = take(&views, &deployments, &batch.rows, &mut refused)?;
-    if refused.is_empty() {
-        let (folds, sticky) = taken;
-        return Ok(Admitted {
-            batch,
-            folds,
-            sticky,
-        });
+    let taken = take((&views, failed), &deployments, &batch.rows)?;
+    if taken.refused.is_empty() {
+        return Ok(taken.of(batch));
     }
     let records = batch.rows.num_rows() + batch.dead_letters.len();
-    let batch = reject(batch, &refused, encoder)?;
+    let batch = reject(batch, &taken.refused, encoder)?;
     invariant!(
         RecordsKept,
         batch.rows.num_rows() + batch.dead_letters.len() == records,
@@ -85,14 +103,12 @@ pub(crate) fn admit(
         batch.rows.num_rows(),
         batch.dead_letters.len()
     );
-    let mut again = Refused::new();
-    let (folds, sticky) = take(&views, &deployments, &batch.rows, &mut again)?;
-    match again.into_values().next() {
-        None => Ok(Admitted {
-            batch,
-            folds,
-            sticky,
-        }),
+    let mut known = failed.clone();
+    known.extend(taken.failed.iter().map(|(view, _)| *view));
+    let mut again = take((&views, &known), &deployments, &batch.rows)?;
+    again.failed.extend(taken.failed);
+    match again.refused.values().next() {
+        None => Ok(again.of(batch)),
         Some(why) => Err(PortError::internal(format!(
             "a row was taken with its neighbours and refused without: {why}"
         ))
@@ -100,42 +116,120 @@ pub(crate) fn admit(
     }
 }
 
-type Taken = (
-    Vec<(Arc<dyn CompiledView>, Vec<Piece>)>,
-    Vec<(Deployment, KeyBuffer)>,
-);
+impl Taken {
+    fn of(self, batch: SourceBatch) -> Admitted {
+        Admitted {
+            batch,
+            folds: self.folds,
+            sticky: self.sticky,
+            failed: self.failed,
+        }
+    }
 
-fn take(
-    views: &[&Arc<dyn CompiledView>],
-    deployments: &[&Deployment],
+    /// What `view` folds of `rows`; nothing where it fails, or has `failed` before.
+    fn fold(&mut self, view: &Arc<dyn CompiledView>, rows: &RecordBatch, failed: bool) {
+        let spec = view.spec();
+        let (mut pieces, fault) = fold_sound(view.as_ref(), rows, &mut self.refused);
+        if let Some(error) = fault.as_ref().filter(|_| !failed) {
+            tracing::error!(
+                view = spec.name,
+                version = spec.version,
+                error = with_causes(error),
+                "a view fails, and is set aside; everything else goes on"
+            );
+            let mut words = error.message().to_owned();
+            words.truncate(words.floor_char_boundary(FAILURE_MAX_BYTES));
+            let why = format!("its SQL fails ({words}); correct it and apply it");
+            self.failed.push((spec.id, why.into()));
+        }
+        if failed || fault.is_some() {
+            pieces.clear();
+        }
+        self.folds.push((Arc::clone(view), pieces));
+    }
+}
+
+/// What `view` folds of `rows`, and why it has failed, where that is no row's fault. What single
+/// rows give joins `refused`.
+fn fold_sound(
+    view: &dyn CompiledView,
     rows: &RecordBatch,
     refused: &mut Refused,
-) -> Result<Taken, PipelineError> {
-    let mut folds = Vec::with_capacity(views.len());
-    for view in views {
-        let who = format!("view '{}'", view.spec().name);
-        let pieces = halve(rows, 0, &who, refused, &mut |rows, first| {
-            fold(view.as_ref(), rows, first)
-        })?;
-        folds.push((Arc::clone(view), pieces));
+) -> (Vec<Piece>, Option<PortError>) {
+    if rows.num_rows() == 0 {
+        return (Vec::new(), None);
     }
-    let mut sticky = Vec::with_capacity(deployments.len());
+    if let Ok(piece) = fold(view, rows, 0) {
+        return (vec![piece], None);
+    }
+    let on_nulls = nulls_of(view.spec(), rows).and_then(|nulls| fold(view, &nulls, 0));
+    if let Err(error) = on_nulls {
+        return (Vec::new(), Some(error));
+    }
+    let (who, mut fault) = (format!("view '{}'", view.spec().name), None);
+    let mut judge = |row: usize, error: PortError| {
+        if is_of_data(&error) {
+            refuse(refused, row, &who, &error);
+        } else {
+            fault.get_or_insert(error);
+        }
+        Ok(())
+    };
+    let take = &mut |rows: &RecordBatch, first| fold(view, rows, first);
+    match halve(rows, 0, take, &mut judge) {
+        Ok(pieces) => (pieces, fault),
+        Err(error) => (Vec::new(), Some(error)),
+    }
+}
+
+/// One row of the columns of `rows`: NULL, but for times and an empty key of `view`.
+///
+/// # Errors
+/// A type that no column has.
+fn nulls_of(view: &ViewSpec, rows: &RecordBatch) -> PortResult<RecordBatch> {
+    let is_key = |name: &str| view.key.iter().any(|column| column.name == name);
+    let (mut fields, mut columns) = (Vec::new(), Vec::new());
+    for field in rows.schema_ref().fields() {
+        let is_time = matches!(field.data_type(), DataType::Timestamp(..));
+        let value = match field.data_type() {
+            DataType::Boolean if is_key(field.name()) => Value::Bool(false),
+            DataType::Int32 | DataType::Int64 if is_key(field.name()) => Value::Int(0),
+            DataType::Utf8 if is_key(field.name()) => Value::Text("".into()),
+            _ if is_time => Value::Timestamp(0),
+            _ => Value::Null,
+        };
+        columns.push(array_from_values(field.data_type(), [value].iter())?);
+        fields.push(field.as_ref().clone().with_nullable(true));
+    }
+    let schema = Arc::new(Schema::new(fields));
+    RecordBatch::try_new(schema, columns)
+        .map_err(|error| PortError::internal(format!("a row of NULLs: {error}")))
+}
+
+fn take(
+    (views, failed): (&[&Arc<dyn CompiledView>], &BTreeSet<ViewId>),
+    deployments: &[&Deployment],
+    rows: &RecordBatch,
+) -> Result<Taken, PipelineError> {
+    let mut taken = Taken::default();
+    for view in views {
+        taken.fold(view, rows, failed.contains(&view.spec().id));
+    }
+    let refused = &mut taken.refused;
     for deployment in deployments {
         let who = format!("deployment '{}'", deployment.def().name);
-        halve(rows, 0, &who, refused, &mut |rows, _| {
-            deployment.check_keys(rows)
-        })?;
-        let keys = halve(rows, 0, &who, refused, &mut |rows, _| {
-            deployment.sticky_keys(rows)
-        })?;
+        let mut judge = |row, error| refuse_or_fail(refused, row, &who, error);
+        let check = &mut |rows: &RecordBatch, _| deployment.check_keys(rows);
+        halve(rows, 0, check, &mut judge)?;
+        let sticky = &mut |rows: &RecordBatch, _| deployment.sticky_keys(rows);
+        let keys = halve(rows, 0, sticky, &mut judge)?;
         // Cut in pieces only where rows are refused: then they are taken again without those.
-        sticky.extend(
-            keys.into_iter()
-                .next()
-                .map(|keys| ((*deployment).clone(), keys)),
-        );
+        let keys = keys.into_iter().next();
+        taken
+            .sticky
+            .extend(keys.map(|keys| ((*deployment).clone(), keys)));
     }
-    Ok((folds, sticky))
+    Ok(taken)
 }
 
 /// Fold `rows` of a view's source, the first of which is row `first` of its batch.
@@ -165,44 +259,59 @@ pub(crate) fn fold_whole(
 ) -> PortResult<Result<Vec<Piece>, (usize, String)>> {
     let mut refused = Refused::new();
     let who = format!("view '{}'", view.spec().name);
-    let pieces = halve(rows, 0, &who, &mut refused, &mut |rows, first| {
-        fold(view, rows, first)
-    })?;
+    let mut judge = |row, error| refuse_or_fail(&mut refused, row, &who, error);
+    let take = &mut |rows: &RecordBatch, first| fold(view, rows, first);
+    let pieces = halve(rows, 0, take, &mut judge)?;
     Ok(refused.pop_first().map_or(Ok(pieces), Err))
 }
 
-/// `take` over `rows`; where it fails on the data, over both halves, down to the rows that fail
-/// alone. An expression may fail on a batch and on none of its rows (a branch that no row alone
-/// would take): then the pieces are the answer.
+/// `take` over `rows`; where it fails, over both halves, down to the rows that fail alone, of which
+/// `judge` hears. An expression may fail on a batch and on none of its rows (a branch that no row
+/// alone would take): then the pieces are the answer.
+///
+/// # Errors
+/// Those of `judge`; it fails without a row.
 fn halve<T>(
     rows: &RecordBatch,
     first: usize,
-    who: &str,
-    refused: &mut Refused,
     take: &mut impl FnMut(&RecordBatch, usize) -> PortResult<T>,
+    judge: &mut impl FnMut(usize, PortError) -> PortResult<()>,
 ) -> PortResult<Vec<T>> {
-    match take(rows, first) {
-        Ok(taken) => Ok(vec![taken]),
-        Err(error) if !is_of_data(&error) || rows.num_rows() == 0 => Err(error),
-        Err(error) if rows.num_rows() == 1 => {
-            refused
-                .entry(first)
-                .or_insert_with(|| format!("{who}: {error}"));
-            Ok(Vec::new())
-        }
-        Err(_) => {
-            let half = rows.num_rows() / 2;
-            let mut taken = halve(&rows.slice(0, half), first, who, refused, take)?;
-            taken.extend(halve(
-                &rows.slice(half, rows.num_rows() - half),
-                first + half,
-                who,
-                refused,
-                take,
-            )?);
+    match (take(rows, first), rows.num_rows()) {
+        (Ok(taken), _) => Ok(vec![taken]),
+        (Err(error), 0) => Err(error),
+        (Err(error), 1) => judge(first, error).map(|()| Vec::new()),
+        (Err(_), count) => {
+            let half = count / 2;
+            let mut taken = halve(&rows.slice(0, half), first, take, judge)?;
+            let rest = rows.slice(half, count - half);
+            taken.extend(halve(&rest, first + half, take, judge)?);
             Ok(taken)
         }
     }
+}
+
+/// `who` refuses `row`, unless another has.
+fn refuse(refused: &mut Refused, row: usize, who: &str, error: &PortError) {
+    let kept = refused.entry(row);
+    kept.or_insert_with(|| format!("{who}: {error}"));
+}
+
+/// As [`refuse`].
+///
+/// # Errors
+/// The one that it was, where it is not of the row.
+fn refuse_or_fail(
+    refused: &mut Refused,
+    row: usize,
+    who: &str,
+    error: PortError,
+) -> PortResult<()> {
+    if !is_of_data(&error) {
+        return Err(error);
+    }
+    refuse(refused, row, who, &error);
+    Ok(())
 }
 
 fn is_of_data(error: &PortError) -> bool {
@@ -243,3 +352,6 @@ fn reject(
     batch.dead_letters.extend(letters);
     Ok(batch)
 }
+
+#[cfg(test)]
+mod tests;

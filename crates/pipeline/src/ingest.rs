@@ -232,9 +232,12 @@ impl Ingest {
         let mut progress = None;
         for ((shard, mut write), notes) in (0..).zip(epoch.writes).zip(epoch.notes) {
             write.unscored = notes.into_notes();
+            write.aside.clone_from(&epoch.aside);
             self.count_unscored(&write.unscored);
-            let touched =
-                !write.folds.is_empty() || !write.pending.is_empty() || !write.unscored.is_empty();
+            let touched = !write.folds.is_empty()
+                || !write.pending.is_empty()
+                || !write.unscored.is_empty()
+                || !write.aside.is_empty();
             let committed = &mut timers.committed[usize::from(shard)];
             let unrecorded = &mut self.unrecorded[usize::from(shard)];
             let due = if unrecorded.is_empty() {

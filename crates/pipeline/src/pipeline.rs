@@ -165,6 +165,7 @@ fn step_of(
         views,
         deployments,
         history_us,
+        ..Step::default()
     }
 }
 

@@ -1,6 +1,7 @@
 //! One decoded batch becomes what each shard writes: cut what the views made of it by shard, and
 //! note the events that wait for a score. [`crate::admit`] has run the views. Pure: no I/O.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -27,6 +28,8 @@ pub struct Epoch {
     pub writes: Vec<ShardWrite>,
     /// For each shard the notes on events that will have no score.
     pub notes: Vec<UnscoredNotes>,
+    /// Views whose SQL has failed on its rows, and why.
+    pub aside: Vec<(ViewId, Arc<str>)>,
     /// Where reading stands after it.
     pub ends: Vec<(TopicPartition, i64)>,
     /// Rows read.
@@ -40,6 +43,7 @@ impl Epoch {
         Self {
             writes: (0..shards).map(|_| ShardWrite::default()).collect(),
             notes: (0..shards).map(|_| UnscoredNotes::default()).collect(),
+            aside: Vec::new(),
             ends: Vec::new(),
             rows: 0,
         }
@@ -55,19 +59,26 @@ pub struct Step {
     pub deployments: Vec<Deployment>,
     /// How long after its retention a row is still taken, microseconds.
     pub history_us: Micros,
+    /// Views whose SQL has failed: nothing is folded for them any more.
+    pub failed: BTreeSet<ViewId>,
 }
 
 impl Step {
-    /// Run the views over `batch`; what they refuse becomes dead letters.
+    /// Run the views over `batch`; what they refuse becomes dead letters. One that fails for
+    /// another reason folds nothing from here on.
     ///
     /// # Errors
-    /// A view fails for another reason than its data.
+    /// A deployment's keys, or a record, cannot be encoded.
     pub(crate) fn admit(
-        &self,
+        &mut self,
         batch: SourceBatch,
         encoder: &dyn RecordEncoder,
     ) -> Result<Admitted, PipelineError> {
-        admit(&self.views, &self.deployments, encoder, batch)
+        let views = (self.views.as_slice(), &self.failed);
+        let admitted = admit(views, &self.deployments, encoder, batch)?;
+        self.failed
+            .extend(admitted.failed.iter().map(|(view, _)| *view));
+        Ok(admitted)
     }
 
     /// Add `admitted`, whose watermarks are filled by now, to `epoch`. An arm of a deployment for
@@ -125,6 +136,7 @@ impl Step {
                 }
             }
         }
+        epoch.aside.extend(admitted.failed.iter().cloned());
         epoch.ends.extend(batch.read_up_to.iter().cloned());
         Ok(late)
     }

@@ -69,9 +69,9 @@ struct State {
     next_sequence: u64,
     marks: BTreeMap<(TopicPartition, Option<i64>), MarkRecord>,
     filled: BTreeMap<ViewId, FillNote>,
-    /// Views whose next write meets damage, and those that are set aside since one has.
+    /// Views whose next write meets damage, and those that are set aside, with the reason.
     damaged: BTreeSet<ViewId>,
-    aside: BTreeSet<ViewId>,
+    aside: BTreeMap<ViewId, Arc<str>>,
     /// Views of which a fill had an undecided write: it may bring those rows again.
     filled_again: BTreeSet<ViewId>,
 }
@@ -421,7 +421,7 @@ impl StateReader for MemoryStore {
             if let Some(key) = keys.get(row) {
                 let shard = shard_of(key, shards);
                 let state = newest(&contents, shard)?;
-                if state.aside.contains(&view) {
+                if state.aside.contains_key(&view) {
                     return Err(damaged(view));
                 }
                 let of_key = |r: &&Arc<StoredRow>| r.view == view && r.key == key && !r.late;
@@ -490,11 +490,19 @@ impl EpochWriter for MemoryStore {
         self.record_marks(shard, &write.marks)?;
         self.write(Point::Commit, shard, |contents, state| {
             forget_bounds(state, &write.forget_bounds);
+            let known = write.aside.iter();
+            for (view, why) in known.filter(|(view, _)| contents.views.contains_key(view)) {
+                let kept = state.aside.entry(*view);
+                kept.or_insert_with(|| Arc::clone(why));
+            }
             for fold in &write.folds {
                 if state.damaged.contains(&fold.view) {
-                    state.aside.insert(fold.view);
+                    state
+                        .aside
+                        .entry(fold.view)
+                        .or_insert_with(|| "damaged".into());
                 }
-                if !state.aside.contains(&fold.view) {
+                if !state.aside.contains_key(&fold.view) {
                     self.fold(contents, state, fold, false)?;
                 }
             }

@@ -1,7 +1,8 @@
 //! A view and a service without SQL: count and sum of one DOUBLE column for each value of one
 //! VARCHAR column, over a window, a service that asks for them by key and may give a column of the
-//! request back, and a label that is a column. The view can be told to fail on a value, or on every
-//! batch of more than one row, as expressions over real data do.
+//! request back, and a label that is a column. The view can be told to fail on a
+//! value, by the row's fault or its own, on every batch of more than one row, or on all, as
+//! expressions over real data do.
 
 use std::sync::Arc;
 
@@ -37,7 +38,9 @@ pub struct PlainView {
     key: usize,
     argument: usize,
     refuses: Option<f64>,
+    breaks: Option<f64>,
     single_rows: bool,
+    never: bool,
 }
 
 impl PlainView {
@@ -104,7 +107,9 @@ impl PlainView {
             key,
             argument,
             refuses: None,
+            breaks: None,
             single_rows: false,
+            never: false,
         }
     }
 
@@ -113,6 +118,24 @@ impl PlainView {
     pub fn refusing(self, value: f64) -> Self {
         Self {
             refuses: Some(value),
+            ..self
+        }
+    }
+
+    /// The same view, which fails where the argument is `value`, and by no fault of the row.
+    #[must_use]
+    pub fn breaking(self, value: f64) -> Self {
+        Self {
+            breaks: Some(value),
+            ..self
+        }
+    }
+
+    /// The same view, whose expression fails on every batch, also on one without a row.
+    #[must_use]
+    pub fn never(self) -> Self {
+        Self {
+            never: true,
             ..self
         }
     }
@@ -137,6 +160,9 @@ impl CompiledView for PlainView {
     }
 
     fn fold(&self, rows: &RecordBatch) -> PortResult<FoldBatch> {
+        if self.never {
+            return Err(PortError::invalid("there is no time zone 'Mars/Base'"));
+        }
         if self.single_rows && rows.num_rows() > 1 {
             return Err(PortError::invalid(
                 "a branch that no row takes divides by zero",
@@ -149,6 +175,9 @@ impl CompiledView for PlainView {
             let (key, argument) = (value(self.key)?, value(self.argument)?);
             if matches!((&argument, self.refuses), (Value::Float(a), Some(b)) if *a == b) {
                 return Err(PortError::invalid("division by zero"));
+            }
+            if matches!((&argument, self.breaks), (Value::Float(a), Some(b)) if *a == b) {
+                return Err(PortError::internal("another type came out"));
             }
             if let (Value::Timestamp(time), true) =
                 (value(self.source.time_column)?, key != Value::Null)

@@ -48,6 +48,8 @@ pub struct ShardWrite {
     /// hold every earlier hold of its partition. They are on disk before anything of the write can
     /// be read: what follows from a decision must not outlive it.
     pub marks: Vec<MarkRecord>,
+    /// Views that cannot go on with the rows of this write, and why: they are set aside with it.
+    pub aside: Vec<(ViewId, Arc<str>)>,
     /// Below these offsets no row is read again, and the archive has what bounds them: the shard
     /// forgets those bounds ([`forgettable`](crate::watermark::forgettable)).
     pub forget_bounds: Vec<(TopicPartition, i64)>,
@@ -57,8 +59,8 @@ pub struct ShardWrite {
 pub trait EpochWriter: StateProgress {
     /// Fold, in ONE atomic write with the progress, then publish to readers. Returns the new epoch.
     ///
-    /// A view of which it meets damaged state is set aside ([`super::ViewDamage`]), and the rest is
-    /// applied.
+    /// A view that the write sets aside, or of which it meets damaged state, is set aside
+    /// ([`super::ViewDamage`]), and the rest is applied.
     ///
     /// # Errors
     /// The disk fails: nothing was applied, but for decisions about time that may be recorded.

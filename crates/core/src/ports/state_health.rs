@@ -25,15 +25,16 @@ pub enum StoreHealth {
     },
 }
 
-/// A view that is set aside in one shard: what is stored of it there was found damaged. Its rows
-/// are not folded there and its reads are refused, until it is dropped; nothing else is held up.
+/// A view that is set aside in one shard: what is stored of it there was found damaged, or its SQL
+/// has failed, so that rows are lacking. Its rows are not folded there and its reads are refused,
+/// until it is dropped; nothing else is held up.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ViewDamage {
     /// Which view.
     pub view: ViewId,
     /// Shard number.
     pub shard: u16,
-    /// What is damaged.
+    /// What is damaged, or has failed.
     pub why: Arc<str>,
 }
 

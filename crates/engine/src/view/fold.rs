@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, new_empty_array};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
+use arrow_schema::DataType;
 use arrow_select::filter::FilterBuilder;
 use datafusion::error::Result;
 use datafusion::logical_expr::Expr;
@@ -18,7 +19,7 @@ use forebay_core::source::SourceDef;
 use forebay_core::view::FoldBatch;
 use forebay_core::{ErrorKind, PortError, PortResult};
 
-use crate::expression::{Columns, Input, Program};
+use crate::expression::{Columns, Input, Program, schema_of, type_of};
 use crate::session::Session;
 
 /// What a fold evaluates, over the source's columns.
@@ -43,8 +44,9 @@ pub(super) struct Fold {
     key: Vec<usize>,
     time: usize,
     time_name: String,
-    /// Arguments, then FILTERs.
+    /// Arguments, then FILTERs, and their types.
     values: Program,
+    value_types: Vec<DataType>,
     arguments: usize,
 }
 
@@ -86,6 +88,9 @@ impl Fold {
         let predicate = plan.predicate.map(program).transpose()?;
         let key: Vec<usize> = plan.key.iter().map(|i| place(*i)).collect();
         let time = place(source.time_column);
+        let schema = schema_of(&inputs)?;
+        let types = values.iter().map(|value| type_of(session, value, &schema));
+        let value_types = types.collect::<Result<_>>()?;
         let values = Program::compile(session, object, &inputs, &values)?;
         let mut kept = vec![false; needed.len()];
         values
@@ -107,6 +112,7 @@ impl Fold {
             time,
             time_name: source.columns[source.time_column].name.clone(),
             values,
+            value_types,
             arguments: plan.arguments.len(),
         })
     }
@@ -133,7 +139,7 @@ impl Fold {
                 self.object, self.time_name
             )));
         }
-        let mut arguments = self.values.run(&columns, rows)?;
+        let mut arguments = self.values(&columns, rows)?;
         let filters = arguments.split_off(self.arguments);
         Ok(FoldBatch {
             keys: self
@@ -151,8 +157,20 @@ impl Fold {
         })
     }
 
+    /// Arguments and FILTERs. Without a row nothing is evaluated: an expression may fail there that
+    /// no row reaches.
+    fn values(&self, columns: &[ArrayRef], rows: usize) -> PortResult<Vec<ArrayRef>> {
+        if rows == 0 {
+            return Ok(self.value_types.iter().map(new_empty_array).collect());
+        }
+        self.values.run(columns, rows)
+    }
+
     /// Rows where WHERE is true and no part of the key is NULL; None for all.
     fn passing(&self, columns: &[ArrayRef], rows: usize) -> PortResult<Option<BooleanBuffer>> {
+        if rows == 0 {
+            return Ok(None);
+        }
         let mut valid: Option<NullBuffer> = None;
         for index in &self.key {
             valid = NullBuffer::union(valid.as_ref(), columns[*index].nulls());

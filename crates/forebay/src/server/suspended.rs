@@ -1,6 +1,7 @@
 //! A part of the definitions that is set aside alone, as `status` and metrics show it: one that
 //! could not be started, found where definitions are bound, or a view whose state the store found
-//! damaged or which is outdated. Everything else runs, and other definitions may change meanwhile.
+//! damaged, or which is outdated, or whose SQL fails. Everything else runs, and other definitions
+//! may change meanwhile.
 
 use anyhow::Result;
 use forebay_core::ports::ViewDamage;
@@ -50,7 +51,7 @@ pub(super) fn damaged_views(catalog: &Catalog, damages: &[ViewDamage]) -> Vec<Su
             name: name.clone(),
             reason: format!(
                 "its state cannot be used (shard {}): {why}; `forebay rebuild {name}` makes it anew \
-                 from the archive",
+                 from the archive once the cause is mended",
                 shards.join(", ")
             ),
         })

@@ -298,6 +298,7 @@ pub(crate) fn shard_write(
         })
         .collect();
     ShardWrite {
+        aside: Vec::new(),
         folds,
         pending: Vec::new(),
         unscored: Vec::new(),

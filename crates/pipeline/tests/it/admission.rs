@@ -1,12 +1,14 @@
 //! Events that a view or deployment cannot take: they become dead letters with their bytes and the
-//! reason, no view folds them, and their neighbours go on. What fails for another reason than its
-//! data stops ingest.
+//! reason, no view folds them, and their neighbours go on. A view that fails for another reason
+//! than its data is set aside alone.
 
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, StringArray};
 use forebay_core::limits::KEY_MAX_BYTES;
-use forebay_core::ports::{EpochWriter, ShardWrite, StateProgress};
+use forebay_core::ports::{
+    CompiledView, EpochWriter, ShardWrite, StateHealth, StateProgress, ViewStates,
+};
 use forebay_core::prediction::{PendingScore, PredictionKey, Role};
 use forebay_core::progress::{PartitionProgress, TopicPartition};
 use forebay_core::time::SECOND_US;
@@ -271,4 +273,73 @@ fn a_pending_score_whose_key_is_over_the_limit_is_given_up_and_its_neighbours_ar
         "{status:?}"
     );
     assert_eq!(world.published_ids().len(), 2);
+}
+
+/// A view that nobody asks.
+const EXTRA: u32 = 9;
+/// What breaks a view.
+const BREAKS: f64 = 0.25;
+
+/// A world with a view that `make` spoils, which is known to its store.
+fn with_extra(make: impl FnOnce(PlainView) -> PlainView) -> World {
+    let mut world = one_partition();
+    let source = Arc::clone(&world.sources[0]);
+    let extra = PlainView::new(EXTRA, &source, "k", "x", Window::Lifetime);
+    let spec = Arc::clone(extra.spec());
+    world.store.register_view(spec).expect("registered");
+    world.views.push(Arc::new(make(extra)));
+    world
+}
+
+/// The view is set aside in every shard, for a reason that has `words`.
+fn assert_aside(world: &World, words: &str) {
+    let aside = world.store.set_aside();
+    let places: Vec<(u32, u16)> = aside.iter().map(|d| (d.view, d.shard)).collect();
+    let shards = 0..world.store.shards();
+    let expected: Vec<(u32, u16)> = shards.map(|shard| (EXTRA, shard)).collect();
+    assert_eq!(places, expected);
+    let why = &aside[0].why;
+    assert!(
+        why.contains(words) && why.contains("correct it and apply it"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_view_that_breaks_on_a_row_is_set_aside_alone_and_keeps_no_other_from_the_row() {
+    let world = with_extra(|view| view.breaking(BREAKS));
+    for x in [0.5, 0.5, BREAKS, REFUSED, 0.5] {
+        append(&world, "a", x);
+    }
+    world.finish(1);
+    check(&world, true);
+    assert_aside(&world, "another type came out");
+    assert_eq!(
+        world.archive.rows(DEAD_LETTER_TABLE).len(),
+        1,
+        "the refused"
+    );
+    let folded = world.store.rows(EXTRA);
+    assert!(folded.iter().flatten().count() < 4, "it lacks rows");
+    // It stays so, and all else goes on, whatever comes and however often ingest begins anew.
+    for x in [0.5, BREAKS] {
+        append(&world, "b", x);
+        world.finish(2);
+        check(&world, true);
+        assert_aside(&world, "another type came out");
+    }
+    assert_eq!(world.store.rows(EXTRA), folded);
+}
+
+#[test]
+fn a_view_whose_sql_fails_without_any_row_refuses_no_row() {
+    let world = with_extra(PlainView::never);
+    for x in [0.5, REFUSED, 0.5] {
+        append(&world, "a", x);
+    }
+    world.finish(1);
+    check(&world, true);
+    assert_aside(&world, "no time zone 'Mars/Base'");
+    let dead = world.archive.rows(DEAD_LETTER_TABLE);
+    assert_eq!(dead.iter().map(|row| row.offset).collect::<Vec<_>>(), [1]);
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use forebay_core::ErrorKind;
-use forebay_core::ports::{At, OnlineStore, StateHealth, StoreHealth};
+use forebay_core::ports::{At, OnlineStore, StateHealth, StoreHealth, ViewDamage};
 use forebay_core::view::{FeatureStatus, ViewId, ViewSpec};
 
 use super::fills::{note, write_to_fill};
@@ -18,7 +18,10 @@ use crate::memory::unbounded;
 
 const OTHER: ViewId = 2;
 
-pub(super) const CHECKS: &[Check] = &[a_store_that_works_says_so];
+pub(super) const CHECKS: &[Check] = &[
+    a_store_that_works_says_so,
+    a_view_that_a_write_sets_aside_folds_nothing_more,
+];
 
 fn a_store_that_works_says_so(store: &dyn OnlineStore) {
     let probed: &dyn StateHealth = store;
@@ -26,6 +29,39 @@ fn a_store_that_works_says_so(store: &dyn OnlineStore) {
     register(store);
     commit_all(store, &[(0, 10, "a"), (1, 20, "b")]);
     assert_eq!(probed.health(), StoreHealth::Well, "nothing failed");
+}
+
+fn a_view_that_a_write_sets_aside_folds_nothing_more(store: &dyn OnlineStore) {
+    register_both(store);
+    commit_to_both(store, &[(0, 10, "a")]);
+    let shards = 0..store.shards();
+    for shard in shards.clone() {
+        let mut write = write_of(store, shard, &[(1, 20, "a")]);
+        write.folds.iter_mut().for_each(|fold| fold.view = OTHER);
+        write.aside = vec![(VIEW, "its SQL fails".into()), (99, "unknown".into())];
+        store.commit(shard, &write).expect("the rest is applied");
+    }
+    let expected: Vec<ViewDamage> = shards
+        .map(|shard| ViewDamage {
+            view: VIEW,
+            shard,
+            why: "its SQL fails".into(),
+        })
+        .collect();
+    assert_eq!(store.set_aside(), expected, "the views that are known");
+    // Another reason, and rows of it, change nothing.
+    for shard in 0..store.shards() {
+        let mut write = write_of(store, shard, &[(2, 30, "a")]);
+        write.aside = vec![(VIEW, "another reason".into())];
+        store.commit(shard, &write).expect("the rest is applied");
+    }
+    assert_eq!(store.set_aside(), expected);
+    let read = store.read(VIEW, &key("a"), At::Instant(50), &mut unbounded());
+    let error = read.expect_err("it lacks rows");
+    assert_eq!(error.kind(), ErrorKind::DataLoss, "{error}");
+    assert_eq!(other(store), Some(2));
+    store.drop_view(VIEW).expect("dropped");
+    assert_eq!(store.set_aside(), []);
 }
 
 /// Damages what a store has of a view in all its shards; returns the store, open again where that

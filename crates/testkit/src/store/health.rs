@@ -1,5 +1,7 @@
 //! What damages the state of a view in memory, and the views that are set aside for it.
 
+use std::sync::Arc;
+
 use forebay_core::index::ShardId;
 use forebay_core::ports::{StateHealth, StoreHealth, ViewDamage};
 use forebay_core::view::ViewId;
@@ -37,10 +39,10 @@ impl StateHealth for MemoryStore {
         let mut found = Vec::new();
         for shard in 0..ShardId::count(contents.shards.len()) {
             let aside = newest(&contents, shard).map(|state| &state.aside);
-            found.extend(aside.into_iter().flatten().map(|view| ViewDamage {
+            found.extend(aside.into_iter().flatten().map(|(view, why)| ViewDamage {
                 view: *view,
                 shard,
-                why: "damaged".into(),
+                why: Arc::clone(why),
             }));
         }
         found.sort_unstable();
