@@ -105,8 +105,7 @@ fn published(world: &World, topic: &str) -> usize {
 
 /// Events that are scored.
 fn scored(world: &World) -> usize {
-    let arms = 1 + usize::from(world.setup.shadow);
-    Oracle::of(world).predictions.len() / arms
+    Oracle::of(world).accepted.len()
 }
 
 fn all_live_are_published(world: &World) {
