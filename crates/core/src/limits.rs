@@ -154,6 +154,10 @@ pub const SCORING_CHUNK_MAX_ROWS: usize = 4_096;
 pub const SCORING_CHUNK_MAX_BYTES: usize = 8 << 20;
 /// Records that one deployment sends to one topic at once, bytes: a few more may be read.
 pub const PUBLISH_MAX_BYTES: usize = 8 << 20;
+/// Records that one deployment sends to one topic at once after a try that failed, until one
+/// passes: the client's queue is one for all topics, and what it holds for a topic that takes
+/// nothing is no room for the others.
+pub const PUBLISH_PROBE_MAX_RECORDS: usize = 16;
 /// Requests of one deployment that a version of a model is asked for at once, where
 /// `inference.concurrent_calls` says nothing else.
 pub const SCORING_CHUNKS_MAX: usize = 4;

@@ -9,15 +9,21 @@ use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
-use forebay_core::limits::{ROUTE_CHANGE_WAIT_MAX_MS, SCORING_CHUNK_MAX_ROWS};
+use forebay_core::limits::{
+    PUBLISH_PROBE_MAX_RECORDS, ROUTE_CHANGE_WAIT_MAX_MS, SCORING_CHUNK_MAX_ROWS,
+};
 use forebay_core::ports::{Publication, Publisher, Scorer, Scores};
 use forebay_core::prediction::{OutboxRecord, column};
+use forebay_core::progress::TopicPartition;
 use forebay_core::{ErrorKind, PortResult};
 use forebay_pipeline::{DeploymentState, Pipeline, ScoringLimits};
 use forebay_testkit::{FakeScorer, Fate, Point, wait_until};
+use parking_lot::Mutex;
 
 use forebay_sim::oracle::Oracle;
-use forebay_sim::world::{PREDICTIONS_TOPIC, Process, SHADOWS_TOPIC as SHADOWS, Setup, World};
+use forebay_sim::world::{
+    PREDICTIONS_TOPIC, Process, SHADOWS_TOPIC as SHADOWS, Setup, TOPIC, World,
+};
 
 use crate::stage::{each_ended_once, status};
 
@@ -70,6 +76,67 @@ impl Publisher for Ill {
     }
 }
 
+/// Bytes that the client of a [`Queueing`] publisher keeps.
+const QUEUE_BYTES: usize = 32 << 10;
+
+/// A publisher with one queue for the records to all topics, as a client of Kafka has: those to
+/// the shadow topic stay in it, and who finds no room waits.
+#[derive(Debug)]
+struct Queueing {
+    honest: Arc<dyn Publisher>,
+    /// The shadow topic says at once that it takes nothing.
+    fails: AtomicBool,
+    is_mended: AtomicBool,
+    /// Bytes and records that stay in the queue.
+    held: Mutex<(usize, usize)>,
+}
+
+impl Queueing {
+    fn until(&self, abandoned: &AtomicBool, is_so: impl Fn() -> bool) -> bool {
+        loop {
+            if is_so() {
+                return true;
+            }
+            if abandoned.load(Ordering::SeqCst) {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Take room for `record`; what its topic takes leaves the queue at once.
+    fn queue(&self, record: &OutboxRecord, abandoned: &AtomicBool) {
+        let bytes = record.key.len() + record.payload.len();
+        let stays = record.topic == SHADOWS && !self.is_mended.load(Ordering::SeqCst);
+        self.until(abandoned, || {
+            let mut held = self.held.lock();
+            let has_room = held.0 + bytes <= QUEUE_BYTES;
+            if has_room && stays {
+                *held = (held.0 + bytes, held.1 + 1);
+            }
+            has_room
+        });
+    }
+}
+
+impl Publisher for Queueing {
+    fn publish(&self, records: &[&OutboxRecord], abandoned: &AtomicBool) -> Vec<Publication> {
+        let failed = || Publication::unknown(ErrorKind::Unavailable, "no broker takes it");
+        let of_shadows = records.iter().any(|record| record.topic == SHADOWS);
+        if of_shadows && self.fails.load(Ordering::SeqCst) {
+            return records.iter().map(|_| failed()).collect();
+        }
+        for record in records {
+            self.queue(record, abandoned);
+        }
+        let is_mended = || self.is_mended.load(Ordering::SeqCst);
+        if of_shadows && !self.until(abandoned, is_mended) {
+            return records.iter().map(|_| failed()).collect();
+        }
+        self.honest.publish(records, abandoned)
+    }
+}
+
 /// A process over `world` one of whose topics is not well until the flag is set.
 fn start(
     world: &World,
@@ -105,7 +172,9 @@ fn published(world: &World, topic: &str) -> usize {
 
 /// Events that are scored.
 fn scored(world: &World) -> usize {
-    let arms = 1 + usize::from(world.setup.shadow);
+    // The oracle goes by the routes that the world began with, whatever a test sets later.
+    let routes = world.deployed.since(0, &TopicPartition::new(TOPIC, 0), 0);
+    let arms = routes[0].expect("it is deployed").versions().count();
     Oracle::of(world).predictions.len() / arms
 }
 
@@ -171,6 +240,43 @@ fn a_shadow_whose_topic_is_not_well_keeps_no_live_prediction_back() {
         assert_eq!(notes, 0);
         in_order(&world);
     }
+}
+
+#[test]
+fn a_topic_that_takes_nothing_leaves_the_others_room_in_the_queue_of_the_client() {
+    let world = World::with_events(shadowed(ScoringLimits::default()), MANY, 16);
+    let fate = Arc::new(Fate::default());
+    let mut parts = world.parts(&fate, 1);
+    let publisher = Arc::new(Queueing {
+        honest: Arc::clone(&parts.publisher),
+        fails: AtomicBool::new(true),
+        is_mended: AtomicBool::default(),
+        held: Mutex::default(),
+    });
+    parts.publisher = Arc::<Queueing>::clone(&publisher);
+    let pipeline = Pipeline::start(parts, world.settings()).expect("it starts");
+    let process = Process { pipeline, fate };
+    let waiting = scored(&world);
+    wait_until("every shadow prediction waits", || {
+        published(&world, PREDICTIONS_TOPIC) == waiting && world.store.unfinished() == (0, waiting)
+    });
+    publisher.fails.store(false, Ordering::SeqCst);
+    wait_until("some are in the queue of the client", || {
+        publisher.held.lock().1 > 0
+    });
+    for seed in 17..20 {
+        world.append_events(20, seed);
+        all_live_are_published(&world);
+    }
+    let held = publisher.held.lock().1;
+    assert!(held <= PUBLISH_PROBE_MAX_RECORDS, "{held} records");
+    publisher.is_mended.store(true, Ordering::SeqCst);
+    *publisher.held.lock() = (0, 0);
+    wait_until("what waited is published", || world.is_done());
+    process.stop().expect("nothing is in the way");
+    let (predictions, _) = each_ended_once(&world);
+    assert_eq!(predictions, world.publisher.published().len(), "each once");
+    in_order(&world);
 }
 
 #[test]
