@@ -173,7 +173,8 @@ pub const SCORING_DRAIN_MAX_MS: u64 = 5_000;
 /// left behind, and its rows are read again.
 pub const ARCHIVE_DRAIN_MAX_MS: u64 = 5_000;
 /// How far a pending score's event may lie behind its source's watermark while its model cannot be
-/// asked, microseconds of event time: what its features need is kept as long.
+/// asked or its topic takes nothing, microseconds of event time: what its features need is kept as
+/// long.
 pub const PENDING_SCORE_MAX_AGE_US: i64 = 7 * 86_400 * 1_000_000;
 /// Bins that a monitor keeps per column.
 pub const MONITOR_MAX_BINS: usize = 512;

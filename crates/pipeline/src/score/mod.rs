@@ -9,7 +9,8 @@
 //! each event, asks the model ([`ask`], several chunks at once), and settles each chunk in the
 //! order of the arm's queue: a record for the outbox, or a note why there is none. [`publish`]
 //! sends what waits for its topic and clears what the broker has. [`settle`] decides what follows
-//! from an error, [`intake`] when an arm takes no more events.
+//! from an error, [`intake`] when an arm takes no more events, [`expire`] what has waited for too
+//! long.
 //!
 //! An arm or a topic that fails is tried again alone, with growing pauses; its reason is in the
 //! status of its deployment, and the others go on: a shadow whose model cannot be read, or whose
@@ -29,6 +30,7 @@ mod again;
 mod ask;
 pub(crate) mod bell;
 mod bounded;
+mod expire;
 pub(crate) mod intake;
 mod lane;
 mod look;

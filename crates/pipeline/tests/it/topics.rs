@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use forebay_core::limits::{
-    PUBLISH_PROBE_MAX_RECORDS, ROUTE_CHANGE_WAIT_MAX_MS, SCORING_CHUNK_MAX_ROWS,
+    PENDING_SCORE_MAX_AGE_US, PUBLISH_PROBE_MAX_RECORDS, ROUTE_CHANGE_WAIT_MAX_MS,
+    SCORING_CHUNK_MAX_ROWS,
 };
 use forebay_core::ports::{Publication, Publisher, Scorer, Scores};
 use forebay_core::prediction::{OutboxRecord, column};
 use forebay_core::progress::TopicPartition;
+use forebay_core::time::SECOND_US;
 use forebay_core::{ErrorKind, PortResult};
 use forebay_pipeline::{DeploymentState, Pipeline, ScoringLimits};
 use forebay_testkit::{FakeScorer, Fate, Point, wait_until};
@@ -22,10 +24,10 @@ use parking_lot::Mutex;
 
 use forebay_sim::oracle::Oracle;
 use forebay_sim::world::{
-    PREDICTIONS_TOPIC, Process, SHADOWS_TOPIC as SHADOWS, Setup, TOPIC, World,
+    PREDICTIONS_TOPIC, Process, SHADOWS_TOPIC as SHADOWS, START_US, Setup, TOPIC, World, event,
 };
 
-use crate::stage::{each_ended_once, status};
+use crate::stage::{each_ended_once, noted, status};
 
 /// More records than the publisher sends at once, twice over.
 const MANY: usize = 5_000;
@@ -305,6 +307,45 @@ fn a_shadow_whose_outbox_is_full_takes_no_room_from_the_live_version() {
     let (predictions, _) = each_ended_once(&world);
     assert_eq!(predictions, world.publisher.published().len(), "each once");
     in_order(&world);
+}
+
+#[test]
+fn an_event_that_waits_too_long_for_a_full_topic_is_noted_and_holds_back_no_expiry() {
+    let mut setup = shadowed(ScoringLimits {
+        // One record is enough to fill the outbox.
+        outbox_records: SCORING_CHUNK_MAX_ROWS,
+        ..ScoringLimits::default()
+    });
+    setup.partitions = 1;
+    let world = World::new(setup);
+    let append = |number: i64, time_us| {
+        let values = event(Some("a"), time_us, Some(1.0), number);
+        world.log.append(TOPIC, 0, Ok(values));
+    };
+    append(0, START_US);
+    let fault = Fault::Fails(ErrorKind::NotFound);
+    let (process, is_mended) = start(&world, SHADOWS, fault, Fate::default());
+    wait_until("the outbox is full", || {
+        world.store.unfinished() == (0, 1) && published(&world, PREDICTIONS_TOPIC) == 1
+    });
+    append(1, START_US + SECOND_US);
+    append(2, START_US + PENDING_SCORE_MAX_AGE_US + 60 * SECOND_US);
+    wait_until("the older one is given up", || !noted(&world).is_empty());
+    all_live_are_published(&world);
+    assert_eq!(world.store.unfinished(), (1, 1), "the newer one waits");
+    assert_eq!(status(&process).unscored["expired"], 1);
+    let notes = world.store.notes();
+    let words = &notes.first().expect("it is noted").detail;
+    assert!(
+        words.contains("its topic takes nothing: ") && words.contains(SHADOWS),
+        "{words}"
+    );
+    is_mended.store(true, Ordering::SeqCst);
+    wait_until("what waited is scored and published", || {
+        world.store.unfinished() == (0, 0)
+    });
+    process.stop().expect("nothing is in the way");
+    assert_eq!(each_ended_once(&world), (5, 1));
 }
 
 #[test]
