@@ -22,9 +22,11 @@
 //! the same bytes again; consumers drop repeats. A stop leaves what cannot be finished to the next
 //! start.
 //!
-//! One entity's predictions by one arm are in order. Those by another version, after a change of
-//! routes, follow what waits for their topic, and what waits for the model of the version before
-//! ([`turn`]); they overtake it where that model fails or takes too long.
+//! One entity's predictions by one arm are in order. Those by another version follow what waits for
+//! their topic. After a change by which one of the two has left the routes, or was brought back,
+//! they follow too what came before them and waits for the other's model ([`turn`]); they overtake
+//! it where that model fails or takes too long. Versions that both stay, while only their weights
+//! change, keep no order with each other.
 
 mod again;
 mod ask;

@@ -190,18 +190,16 @@ impl Stage {
                 return Ok(false);
             }
         }
-        let asked = match self.turn.look(&self.lane, self.arm).map_err(later)? {
-            true => Ok(false),
-            false => self.ask_for_next(deployment),
-        };
+        let ends = self.turn.ends(&self.lane, self.arm).map_err(later)?;
+        let asked = self.ask_for_next(deployment, &ends);
         // A chunk takes the room of its rows, and one that was not asked for takes none.
         self.note_under_way();
         asked
     }
 
-    fn ask_for_next(&mut self, deployment: &Deployment) -> Result<bool, Trouble> {
+    fn ask_for_next(&mut self, deployment: &Deployment, ends: &[u64]) -> Result<bool, Trouble> {
         let before = (self.cursors.clone(), self.first_shard);
-        let entries = self.next_entries().map_err(later)?;
+        let entries = self.next_entries(ends).map_err(later)?;
         if entries.is_empty() {
             return Ok(false);
         }
@@ -271,14 +269,17 @@ impl Stage {
         is_alone
     }
 
-    /// The next released scores of all shards, one shard after the other, a chunk at most.
-    fn next_entries(&mut self) -> PortResult<Vec<(u16, PendingEntry)>> {
+    /// The next released scores of all shards, one shard after the other, a chunk at most; of each
+    /// shard those below its place in `ends`.
+    fn next_entries(&mut self, ends: &[u64]) -> PortResult<Vec<(u16, PendingEntry)>> {
         let (store, shards) = (&self.lane.parts.store, self.lane.parts.store.shards());
         let mut entries = Vec::new();
         let mut bound = Bound::of(self.chunk_max_rows, SCORING_CHUNK_MAX_BYTES);
+        let mut gives_way = false;
         for step in 0..shards {
             let shard = (self.first_shard + step) % shards;
-            let (from, name) = (self.cursors[usize::from(shard)], &self.lane.name);
+            let (from, end) = (self.cursors[usize::from(shard)], ends[usize::from(shard)]);
+            let name = &self.lane.name;
             let pending = |from, count| store.pending(shard, name, self.arm, from, count);
             let mut found = bound.read(from, pending, known)?;
             invariant!(
@@ -288,12 +289,18 @@ impl Stage {
                 "shard {shard} from {from}"
             );
             found.truncate(self.lane.released.ready(&found));
+            let before = found.partition_point(|entry| entry.sequence < end);
+            gives_way |= before < found.len();
+            found.truncate(before);
             if let Some(last) = found.last() {
                 self.cursors[usize::from(shard)] = last.sequence + 1;
             }
             entries.extend(found.into_iter().map(|entry| (shard, entry)));
         }
         self.first_shard = (self.first_shard + 1) % shards.max(1);
+        if entries.is_empty() && gives_way {
+            self.turn.give_way();
+        }
         Ok(entries)
     }
 

@@ -434,19 +434,24 @@ impl Scorer for Slow {
     }
 }
 
-/// Events wait for version 1, and others follow for version 3, which is on the route instead; the
-/// process asks a model of which version 1 takes so long. How many wait for it.
-fn change_of_routes(takes: Duration) -> (World, Process, usize) {
-    let mut world = World::with_events(Setup::default(), 60, 14);
-    let fate = Fate::default();
-    fate.take_away(Point::Score, ErrorKind::Unavailable);
-    let process = world.start(fate, 1);
-    wait_until("all is read", || world.log.is_read());
-    process.stop().expect("scores are left");
+/// Events wait for each of `before`, which were on the route one after the other, and others follow
+/// for `version`, which is on it now; the process asks a model of which version 1 takes so long.
+/// How many wait for the ones before.
+fn changes_of_routes(before: &[u32], version: u32, takes: Duration) -> (World, Process, usize) {
+    let mut world = World::new(Setup::default());
+    for (seed, version) in (14..).zip(before) {
+        world.setup.version = *version;
+        world.append_events(60, seed);
+        let fate = Fate::default();
+        fate.take_away(Point::Score, ErrorKind::Unavailable);
+        let process = world.start(fate, 1);
+        wait_until("all is read", || world.log.is_read());
+        process.stop().expect("scores are left");
+    }
     let waiting = world.store.unfinished().0;
     assert!(waiting > 0);
-    world.setup.version = 3;
-    world.append_events(60, 15);
+    world.setup.version = version;
+    world.append_events(60, 25);
     let fate = Arc::new(Fate::default());
     let mut parts = world.parts(&fate, 1);
     let honest = FakeScorer::new(&fate, None);
@@ -457,21 +462,26 @@ fn change_of_routes(takes: Duration) -> (World, Process, usize) {
 
 #[test]
 fn what_waits_for_the_model_of_the_version_before_goes_before_what_follows_it() {
-    let (world, process, waiting) = change_of_routes(Duration::from_millis(500));
-    let all = scored(&world);
-    wait_until("all is published", || {
-        published(&world, PREDICTIONS_TOPIC) == all
-    });
-    process.stop().expect("nothing is in the way");
-    assert!(waiting < all);
-    in_order(&world);
+    for before in [vec![1], vec![1, 3]] {
+        // Of the second one the change is taken back.
+        let version = if before.len() == 1 { 3 } else { 1 };
+        let takes = Duration::from_millis(500);
+        let (world, process, waiting) = changes_of_routes(&before, version, takes);
+        let all = scored(&world);
+        wait_until("all is published", || {
+            published(&world, PREDICTIONS_TOPIC) == all
+        });
+        process.stop().expect("nothing is in the way");
+        assert!(waiting < all);
+        in_order(&world);
+    }
 }
 
 #[test]
 fn a_new_version_waits_for_a_slow_one_before_it_no_longer_than_the_limit() {
     let longest = Duration::from_millis(ROUTE_CHANGE_WAIT_MAX_MS);
     let began = Instant::now();
-    let (world, process, waiting) = change_of_routes(6 * longest);
+    let (world, process, waiting) = changes_of_routes(&[1], 3, 6 * longest);
     let new = scored(&world) - waiting;
     wait_until("all of the new version is published", || {
         published(&world, PREDICTIONS_TOPIC) == new
