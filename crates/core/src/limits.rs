@@ -154,8 +154,13 @@ pub const SCORING_CHUNK_MAX_ROWS: usize = 4_096;
 pub const SCORING_CHUNK_MAX_BYTES: usize = 8 << 20;
 /// Records that one deployment sends to one topic at once, bytes: a few more may be read.
 pub const PUBLISH_MAX_BYTES: usize = 8 << 20;
-/// Requests of one deployment that a version of a model is asked for at once, where
-/// `inference.concurrent_calls` says nothing else.
+/// Records that one deployment sends to one topic at once after a try that failed, until one
+/// passes: the client's queue is one for all topics, and what it holds for a topic that takes
+/// nothing is no room for the others.
+pub const PUBLISH_PROBE_MAX_RECORDS: usize = 16;
+/// Requests of one deployment that a version of a model is asked for at once in one role, where
+/// `inference.concurrent_calls` says nothing else: a version in both roles is asked for up to twice
+/// as many.
 pub const SCORING_CHUNKS_MAX: usize = 4;
 /// How long one request to a model may take, milliseconds, where `inference.call_timeout_ms` says
 /// nothing else.
@@ -169,7 +174,8 @@ pub const SCORING_DRAIN_MAX_MS: u64 = 5_000;
 /// left behind, and its rows are read again.
 pub const ARCHIVE_DRAIN_MAX_MS: u64 = 5_000;
 /// How far a pending score's event may lie behind its source's watermark while its model cannot be
-/// asked, microseconds of event time: what its features need is kept as long.
+/// asked or its topic takes nothing, microseconds of event time: what its features need is kept as
+/// long.
 pub const PENDING_SCORE_MAX_AGE_US: i64 = 7 * 86_400 * 1_000_000;
 /// Bins that a monitor keeps per column.
 pub const MONITOR_MAX_BINS: usize = 512;

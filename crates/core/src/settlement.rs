@@ -24,8 +24,9 @@ pub enum UnscoredReason {
     /// The topic refuses the record. Remedy: raise the topic's `max.message.bytes`, or deploy under
     /// another name with fewer carried columns; `detail` has the broker's words.
     PredictionRefused,
-    /// The model could not be asked before the event grew older than its features are kept.
-    /// Remedy: bring the model or its workers back; later events are scored again.
+    /// The model could not be asked, or the topic took nothing, before the event grew older than
+    /// its features are kept. Remedy: `detail` says which; bring the model, its workers or the
+    /// topic back; later events are scored again.
     Expired,
     /// The deployment, or the version that the event was routed to, was suspended when it was read.
     /// Remedy: `status` says why; add workers, or raise `inference.pending_max_records` and

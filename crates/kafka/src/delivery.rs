@@ -288,10 +288,12 @@ impl ReportingProducer {
     }
 
     /// Queue a record. When the queue is full, wait for reports to make room rather than spin;
-    /// records leave the queue within the delivery time-out, so that is how long this may take.
+    /// records leave the queue within the delivery time-out, so that is how long this may take,
+    /// unless `abandoned` is set.
     pub(crate) fn queue(
         &self,
         mut record: BaseRecord<'_, [u8], [u8], Box<Receipt>>,
+        abandoned: &AtomicBool,
     ) -> Result<(), KafkaError> {
         let ticket = Arc::clone(&record.delivery_opaque.ticket);
         let deadline = Instant::now() + self.report_timeout();
@@ -303,7 +305,7 @@ impl ReportingProducer {
                     return Ok(());
                 }
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused))
-                    if Instant::now() < deadline =>
+                    if Instant::now() < deadline && !abandoned.load(Ordering::Relaxed) =>
                 {
                     record = refused;
                     self.served.producer().poll(FULL_QUEUE_WAIT);

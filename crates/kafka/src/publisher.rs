@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use forebay_core::error::with_causes;
 use forebay_core::ports::{Publication, Publisher};
@@ -72,11 +72,12 @@ impl KafkaPublisher {
 
     fn send(&self, records: &[OutboxRecord], ticket: &Arc<Ticket>) -> Result<(), Error> {
         let producer = Arc::clone(&self.producer.read());
+        let never = AtomicBool::new(false);
         for record in records {
             // A record that cannot even be queued has its failure on the ticket; those before it
             // are waited for.
             if producer
-                .queue(to_kafka(record, Receipt::of(ticket)))
+                .queue(to_kafka(record, Receipt::of(ticket)), &never)
                 .is_err()
             {
                 break;
@@ -102,7 +103,7 @@ impl KafkaPublisher {
         for (number, record) in records.iter().enumerate() {
             // One that cannot even be queued has its failure on the ticket.
             let receipt = Receipt::numbered(&ticket, number);
-            producer.queue(to_kafka(record, receipt)).ok();
+            producer.queue(to_kafka(record, receipt), abandoned).ok();
         }
         let reports = ticket.wait_for_reports(producer.report_timeout(), abandoned);
         let missing = records.iter().zip(&reports).find(|(_, report)| {
@@ -110,7 +111,9 @@ impl KafkaPublisher {
             let code = error.and_then(|error| error.rdkafka_error_code());
             code.is_some_and(is_topic_missing)
         });
-        if let Some((record, _)) = missing {
+        if let Some((record, _)) = missing
+            && !abandoned.load(Ordering::Relaxed)
+        {
             // The caller sends again, and then the client knows.
             self.finds(&record.topic);
         }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use forebay_core::time::Micros;
@@ -71,7 +72,7 @@ impl Replayer {
             record = record.timestamp(micros.div_euclid(1_000));
         }
         // The outcome, also of a failure to queue, is on the ticket.
-        self.producer.queue(record).ok();
+        self.producer.queue(record, &AtomicBool::new(false)).ok();
         self.ticket.check(&self.settings.client)
     }
 

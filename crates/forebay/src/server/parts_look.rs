@@ -94,12 +94,12 @@ mod tests {
     #[test]
     fn what_waits_and_how_each_deployment_is_are_gauges_that_go_with_it() {
         let (metrics, mut look) = (Metrics::new().expect("metrics"), PartsLook::default());
-        let live = Arm {
+        let arm = Arm {
             version: 1,
             role: Role::Live,
         };
         let status = DeploymentStatus {
-            scoring: BTreeMap::from([(live, "no model".to_owned())]),
+            scoring: BTreeMap::from([(arm, "no model".to_owned())]),
             ..DeploymentStatus::default()
         };
         let waiting = Waiting {

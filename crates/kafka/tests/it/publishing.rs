@@ -5,10 +5,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use forebay_core::ErrorKind;
+use forebay_core::limits::PREDICTION_MAX_BYTES;
 use forebay_core::ports::{EventLog, Publication, Publisher};
 use forebay_core::prediction::OutboxRecord;
 use forebay_kafka::{
     ClientSettings, Connections, KafkaLog, KafkaPublisher, ProducerSettings, ReaderSettings,
+    UNSENT_MIN_BYTES,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Headers;
@@ -177,6 +179,33 @@ fn without_a_broker_the_publisher_says_what_to_check_and_recovers() {
     wait_until("the publisher recovers", || {
         all_arrive(&publisher, &[outbox(&topic, 3)])
     });
+}
+
+#[test]
+fn a_stop_ends_the_wait_for_room_in_a_full_queue() {
+    let settings = ProducerSettings {
+        delivery_timeout: Duration::from_secs(20),
+        unsent_bytes: UNSENT_MIN_BYTES,
+        ..ProducerSettings::new(ClientSettings::new("127.0.0.1:1"))
+    };
+    let publisher = KafkaPublisher::new(settings).expect("settings");
+    let mut large = outbox("t", 1);
+    large.payload = vec![b'x'; PREDICTION_MAX_BYTES];
+    // Half of the memory is for records.
+    let count = UNSENT_MIN_BYTES / 2 / PREDICTION_MAX_BYTES + 2;
+    let records: Vec<&OutboxRecord> = std::iter::repeat_n(&large, count).collect();
+    let start = Instant::now();
+    let outcomes = publisher.publish(&records, &AtomicBool::new(true));
+    assert_eq!(outcomes.len(), count);
+    for outcome in outcomes {
+        let Publication::Unknown(error) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    }
+    // The promise is a second; the rest is for a machine that is busy.
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! once, and one record may have a thousand times the bytes of another. It reads a few at a time,
 //! so that no more of them than that come beyond the bytes.
 
+use forebay_core::ports::PendingEntry;
 use forebay_core::{PortResult, invariant};
 
 /// Records of one read.
@@ -64,6 +65,11 @@ impl Bound {
         }
         Ok(all)
     }
+}
+
+/// Place and bytes of a pending score.
+pub(crate) fn known(entry: &PendingEntry) -> (u64, usize) {
+    (entry.sequence, entry.score.request.len())
 }
 
 #[cfg(test)]

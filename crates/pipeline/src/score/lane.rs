@@ -59,6 +59,17 @@ pub(crate) struct ScoringParts {
     pub(crate) counters: Arc<Counters>,
 }
 
+/// Whether there is room for one more chunk of an arm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// There is, and it is taken.
+    Taken,
+    /// No more waits than is under way.
+    Unneeded,
+    /// Too much waits for the topic; event time of the oldest pending score of the arm.
+    Full(Option<Micros>),
+}
+
 /// When the threads of a stage end.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
@@ -140,21 +151,28 @@ impl Lane {
         status.is_some_and(|status| status.scoring.contains_key(&arm))
     }
 
+    /// Why publishing to `topic` fails now.
+    pub(crate) fn publishing_failure(&self, topic: &str) -> Option<String> {
+        let deployments = self.parts.counters.deployments.lock();
+        let status = deployments.get(&self.name)?;
+        status.publishing.get(topic).cloned()
+    }
+
     /// Change what is shown of this deployment.
     pub(crate) fn show(&self, change: impl FnOnce(&mut DeploymentStatus)) {
         let mut deployments = self.parts.counters.deployments.lock();
         change(deployments.entry(self.name.clone()).or_default());
     }
 
-    /// Whether there is room for one more chunk of `arm` among what waits for `topic`, that of its
-    /// role; it is taken from now on. What waits for another topic takes none of it. Nothing is
+    /// Room for one more chunk of `arm` among what waits for `topic`, that of its role; where there
+    /// is some, it is taken from now on. What waits for another topic takes none of it. Nothing is
     /// taken where no more of the arm waits than is under way. An arm with nothing under way asks
     /// nobody what others have: one that hangs would keep its room from them. So the limit may be
     /// exceeded by a chunk for each further arm of the role.
     ///
     /// # Errors
     /// The store cannot be asked.
-    pub(crate) fn take_room(&self, arm: Arm, topic: &str) -> PortResult<bool> {
+    pub(crate) fn take_room(&self, arm: Arm, topic: &str) -> PortResult<Room> {
         let mut under_way = self.under_way.lock();
         // Looked at under the lock: what another arm settles meanwhile counts in the outbox, or as
         // under way still.
@@ -167,13 +185,18 @@ impl Lane {
         };
         let limit = self.parts.limits.outbox_records as u64;
         let has_room = load.outbox_of(topic) + (before + SCORING_CHUNK_MAX_ROWS) as u64 <= limit;
-        let takes = has_room && load.of(arm).scores > own as u64;
-        if takes {
+        let waiting = load.of(arm);
+        let room = match waiting.scores > own as u64 {
+            false => Room::Unneeded,
+            true if has_room => Room::Taken,
+            true => Room::Full(waiting.oldest_us),
+        };
+        if room == Room::Taken {
             under_way.insert(arm, own + SCORING_CHUNK_MAX_ROWS);
         }
         drop(under_way);
         self.show_load(&load);
-        Ok(takes)
+        Ok(room)
     }
 
     /// So many rows of `arm` are under way.

@@ -9,7 +9,8 @@
 //! each event, asks the model ([`ask`], several chunks at once), and settles each chunk in the
 //! order of the arm's queue: a record for the outbox, or a note why there is none. [`publish`]
 //! sends what waits for its topic and clears what the broker has. [`settle`] decides what follows
-//! from an error, [`intake`] when an arm takes no more events.
+//! from an error, [`intake`] when an arm takes no more events, [`expire`] what has waited for too
+//! long.
 //!
 //! An arm or a topic that fails is tried again alone, with growing pauses; its reason is in the
 //! status of its deployment, and the others go on: a shadow whose model cannot be read, or whose
@@ -21,14 +22,17 @@
 //! the same bytes again; consumers drop repeats. A stop leaves what cannot be finished to the next
 //! start.
 //!
-//! One entity's predictions by one arm are in order. Those by another version, after a change of
-//! routes, follow what waits for their topic, and what waits for the model of the version before
-//! ([`turn`]); they overtake it where that model fails or takes too long.
+//! One entity's predictions by one arm are in order. Those by another version follow what waits for
+//! their topic. After a change by which one of the two has left the routes, or was brought back,
+//! they follow too what came before them and waits for the other's model ([`turn`]); they overtake
+//! it where that model fails or takes too long. Versions that both stay, while only their weights
+//! change, keep no order with each other.
 
 mod again;
 mod ask;
 pub(crate) mod bell;
 mod bounded;
+mod expire;
 pub(crate) mod intake;
 mod lane;
 mod look;

@@ -4,6 +4,10 @@
 //! broker, a topic or a right, is sent again with growing pauses, by this thread alone. It also
 //! sends what an earlier run left.
 //!
+//! The client has one queue for the records to all topics, and keeps those that no broker takes
+//! until they time out. So after a failure a few records are sent at once until a try passes: a
+//! topic that takes nothing must not fill the queue in which the others' records wait.
+//!
 //! A thread for each topic, because a call waits for each of its records: one thread for all would
 //! wait for the slowest topic. And none for each version: those of one role go to one topic, where
 //! an entity's predictions stay in the order of the outbox over a change of routes.
@@ -12,7 +16,7 @@ use std::sync::atomic::Ordering;
 
 use forebay_core::ErrorKind;
 use forebay_core::invariant;
-use forebay_core::limits::PUBLISH_MAX_BYTES;
+use forebay_core::limits::{PUBLISH_MAX_BYTES, PUBLISH_PROBE_MAX_RECORDS};
 use forebay_core::ports::{OutboxEntry, Published};
 use forebay_core::prediction::{OutboxRecord, Role};
 use forebay_core::settlement::UnscoredReason;
@@ -85,7 +89,11 @@ impl Publishing {
     fn read(&mut self) -> Result<Vec<(u16, OutboxEntry)>, PipelineError> {
         let (store, shards) = (&self.lane.parts.store, self.lane.parts.store.shards());
         let mut entries = Vec::new();
-        let mut bound = Bound::of(SEND_ROWS, PUBLISH_MAX_BYTES);
+        let rows = match self.outage {
+            Some(_) => PUBLISH_PROBE_MAX_RECORDS,
+            None => SEND_ROWS,
+        };
+        let mut bound = Bound::of(rows, PUBLISH_MAX_BYTES);
         let known = |entry: &OutboxEntry| (entry.sequence, bytes_of(&entry.record));
         for step in 0..shards {
             let shard = (self.first_shard + step) % shards;

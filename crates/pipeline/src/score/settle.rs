@@ -42,7 +42,8 @@ pub(crate) fn asks_too_much(error: &PipelineError) -> bool {
     error.kind() == ErrorKind::ResourceExhausted
 }
 
-/// Whether an event that waits for a model is given up: its features are kept no longer.
+/// Whether an event that waits for a model or for room at a topic is given up: its features are
+/// kept no longer.
 pub(crate) fn is_expired(
     event_us: Micros,
     watermark_us: Option<Micros>,

@@ -15,9 +15,7 @@ use std::time::Duration;
 
 use forebay_core::error::with_causes;
 use forebay_core::invariant;
-use forebay_core::limits::{
-    PENDING_SCORE_MAX_AGE_US, SCORING_CHUNK_MAX_BYTES, SCORING_CHUNK_MAX_ROWS,
-};
+use forebay_core::limits::{SCORING_CHUNK_MAX_BYTES, SCORING_CHUNK_MAX_ROWS};
 use forebay_core::memory::{Part, Reservation};
 use forebay_core::ports::{PendingEntry, Scores, Settled};
 use forebay_core::prediction::Arm;
@@ -28,9 +26,10 @@ use crate::deployment::Deployment;
 use crate::error::PipelineError;
 use crate::retry::Outage;
 use crate::score::ask::{Answer, Outcomes, Prepared, ask, prepare, records};
-use crate::score::bounded::Bound;
-use crate::score::lane::Lane;
-use crate::score::settle::{Verdict, asks_too_much, is_expired, verdict};
+use crate::score::bounded::{Bound, known};
+use crate::score::expire::{expired, unsent};
+use crate::score::lane::{Lane, Room};
+use crate::score::settle::{Verdict, asks_too_much, verdict};
 use crate::score::turn::Turn;
 use crate::status::DeploymentStatus;
 
@@ -179,21 +178,28 @@ impl Stage {
     fn ask_for_more(&mut self, deployment: &Deployment) -> Result<bool, Trouble> {
         self.turn.skip();
         let topic = deployment.topic_of(self.arm.role);
-        if !self.lane.take_room(self.arm, &topic).map_err(later)? {
-            return Ok(false);
+        match self.lane.take_room(self.arm, &topic).map_err(later)? {
+            Room::Taken => {}
+            Room::Unneeded => return Ok(false),
+            // What is under way is settled first: the cursors are behind it.
+            Room::Full(_) if !self.in_flight.is_empty() => return Ok(false),
+            Room::Full(oldest_us) => {
+                if let Some(cause) = unsent(&self.lane, &topic, oldest_us) {
+                    self.give_up_expired(&cause)?;
+                }
+                return Ok(false);
+            }
         }
-        let asked = match self.turn.look(&self.lane, self.arm).map_err(later)? {
-            true => Ok(false),
-            false => self.ask_for_next(deployment),
-        };
+        let ends = self.turn.ends(&self.lane, self.arm).map_err(later)?;
+        let asked = self.ask_for_next(deployment, &ends);
         // A chunk takes the room of its rows, and one that was not asked for takes none.
         self.note_under_way();
         asked
     }
 
-    fn ask_for_next(&mut self, deployment: &Deployment) -> Result<bool, Trouble> {
+    fn ask_for_next(&mut self, deployment: &Deployment, ends: &[u64]) -> Result<bool, Trouble> {
         let before = (self.cursors.clone(), self.first_shard);
-        let entries = self.next_entries().map_err(later)?;
+        let entries = self.next_entries(ends).map_err(later)?;
         if entries.is_empty() {
             return Ok(false);
         }
@@ -263,14 +269,17 @@ impl Stage {
         is_alone
     }
 
-    /// The next released scores of all shards, one shard after the other, a chunk at most.
-    fn next_entries(&mut self) -> PortResult<Vec<(u16, PendingEntry)>> {
+    /// The next released scores of all shards, one shard after the other, a chunk at most; of each
+    /// shard those below its place in `ends`.
+    fn next_entries(&mut self, ends: &[u64]) -> PortResult<Vec<(u16, PendingEntry)>> {
         let (store, shards) = (&self.lane.parts.store, self.lane.parts.store.shards());
         let mut entries = Vec::new();
         let mut bound = Bound::of(self.chunk_max_rows, SCORING_CHUNK_MAX_BYTES);
+        let mut gives_way = false;
         for step in 0..shards {
             let shard = (self.first_shard + step) % shards;
-            let (from, name) = (self.cursors[usize::from(shard)], &self.lane.name);
+            let (from, end) = (self.cursors[usize::from(shard)], ends[usize::from(shard)]);
+            let name = &self.lane.name;
             let pending = |from, count| store.pending(shard, name, self.arm, from, count);
             let mut found = bound.read(from, pending, known)?;
             invariant!(
@@ -280,12 +289,18 @@ impl Stage {
                 "shard {shard} from {from}"
             );
             found.truncate(self.lane.released.ready(&found));
+            let before = found.partition_point(|entry| entry.sequence < end);
+            gives_way |= before < found.len();
+            found.truncate(before);
             if let Some(last) = found.last() {
                 self.cursors[usize::from(shard)] = last.sequence + 1;
             }
             entries.extend(found.into_iter().map(|entry| (shard, entry)));
         }
         self.first_shard = (self.first_shard + 1) % shards.max(1);
+        if entries.is_empty() && gives_way {
+            self.turn.give_way();
+        }
         Ok(entries)
     }
 
@@ -467,7 +482,8 @@ impl Stage {
         self.lane.show(|status| {
             status.scoring.insert(arm, words.clone());
         });
-        match self.give_up_expired(&words) {
+        let cause = format!("its model could not be asked: {words}");
+        match self.give_up_expired(&cause) {
             Ok(()) => {}
             Err(Trouble::Fatal(error)) => return Err(error),
             Err(Trouble::Stopping) => return Ok(false),
@@ -488,38 +504,10 @@ impl Stage {
         Ok(goes_on)
     }
 
-    /// Note the events at the head of the queue whose features are kept no longer.
-    fn give_up_expired(&self, why: &str) -> Result<(), Trouble> {
-        let watermark_us = self.lane.watermark_us();
-        let words = format!(
-            "the event is older than PENDING_SCORE_MAX_AGE_US and its model could not be asked: {why}"
-        );
-        let mut settled: BTreeMap<u16, Vec<Settled>> = BTreeMap::new();
-        let (store, name) = (&self.lane.parts.store, &self.lane.name);
-        for shard in 0..store.shards() {
-            let mut bound = Bound::of(SCORING_CHUNK_MAX_ROWS, SCORING_CHUNK_MAX_BYTES);
-            let pending = |from, count| store.pending(shard, name, self.arm, from, count);
-            let oldest = bound.read(0, pending, known).map_err(later)?;
-            let expired = oldest.into_iter().filter(|entry| {
-                is_expired(
-                    entry.score.event_time_us,
-                    watermark_us,
-                    PENDING_SCORE_MAX_AGE_US,
-                )
-            });
-            let given_up: Vec<Settled> = expired
-                .map(|entry| Settled {
-                    entry,
-                    outcome: ScoreOutcome::Unscored(UnscoredReason::Expired, words.clone()),
-                })
-                .collect();
-            if !given_up.is_empty() {
-                let count = given_up.len() as u64;
-                self.lane
-                    .count_unscored(UnscoredReason::Expired.label(), count);
-                settled.insert(shard, given_up);
-            }
-        }
+    /// Note the events whose features are kept no longer; `cause` says why they were not scored
+    /// before.
+    fn give_up_expired(&self, cause: &str) -> Result<(), Trouble> {
+        let settled = expired(&self.lane, self.arm, cause).map_err(later)?;
         if settled.is_empty() {
             return Ok(());
         }
@@ -586,11 +574,6 @@ impl Chunk {
             Asked::Not(_) => true,
         }
     }
-}
-
-/// Place and bytes of a pending score.
-fn known(entry: &PendingEntry) -> (u64, usize) {
-    (entry.sequence, entry.score.request.len())
 }
 
 fn later(error: PortError) -> Trouble {

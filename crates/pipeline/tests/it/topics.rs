@@ -9,17 +9,25 @@ use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
-use forebay_core::limits::{ROUTE_CHANGE_WAIT_MAX_MS, SCORING_CHUNK_MAX_ROWS};
+use forebay_core::limits::{
+    PENDING_SCORE_MAX_AGE_US, PUBLISH_PROBE_MAX_RECORDS, ROUTE_CHANGE_WAIT_MAX_MS,
+    SCORING_CHUNK_MAX_ROWS,
+};
 use forebay_core::ports::{Publication, Publisher, Scorer, Scores};
 use forebay_core::prediction::{OutboxRecord, column};
+use forebay_core::progress::TopicPartition;
+use forebay_core::time::SECOND_US;
 use forebay_core::{ErrorKind, PortResult};
 use forebay_pipeline::{DeploymentState, Pipeline, ScoringLimits};
 use forebay_testkit::{FakeScorer, Fate, Point, wait_until};
+use parking_lot::Mutex;
 
 use forebay_sim::oracle::Oracle;
-use forebay_sim::world::{PREDICTIONS_TOPIC, Process, SHADOWS_TOPIC as SHADOWS, Setup, World};
+use forebay_sim::world::{
+    PREDICTIONS_TOPIC, Process, SHADOWS_TOPIC as SHADOWS, START_US, Setup, TOPIC, World, event,
+};
 
-use crate::stage::{each_ended_once, status};
+use crate::stage::{each_ended_once, noted, status};
 
 /// More records than the publisher sends at once, twice over.
 const MANY: usize = 5_000;
@@ -67,6 +75,67 @@ impl Publisher for Ill {
             }
         };
         records.iter().map(outcome).collect()
+    }
+}
+
+/// Bytes that the client of a [`Queueing`] publisher keeps.
+const QUEUE_BYTES: usize = 32 << 10;
+
+/// A publisher with one queue for the records to all topics, as a client of Kafka has: those to
+/// the shadow topic stay in it, and who finds no room waits.
+#[derive(Debug)]
+struct Queueing {
+    honest: Arc<dyn Publisher>,
+    /// The shadow topic says at once that it takes nothing.
+    fails: AtomicBool,
+    is_mended: AtomicBool,
+    /// Bytes and records that stay in the queue.
+    held: Mutex<(usize, usize)>,
+}
+
+impl Queueing {
+    fn until(&self, abandoned: &AtomicBool, is_so: impl Fn() -> bool) -> bool {
+        loop {
+            if is_so() {
+                return true;
+            }
+            if abandoned.load(Ordering::SeqCst) {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Take room for `record`; what its topic takes leaves the queue at once.
+    fn queue(&self, record: &OutboxRecord, abandoned: &AtomicBool) {
+        let bytes = record.key.len() + record.payload.len();
+        let stays = record.topic == SHADOWS && !self.is_mended.load(Ordering::SeqCst);
+        self.until(abandoned, || {
+            let mut held = self.held.lock();
+            let has_room = held.0 + bytes <= QUEUE_BYTES;
+            if has_room && stays {
+                *held = (held.0 + bytes, held.1 + 1);
+            }
+            has_room
+        });
+    }
+}
+
+impl Publisher for Queueing {
+    fn publish(&self, records: &[&OutboxRecord], abandoned: &AtomicBool) -> Vec<Publication> {
+        let failed = || Publication::unknown(ErrorKind::Unavailable, "no broker takes it");
+        let of_shadows = records.iter().any(|record| record.topic == SHADOWS);
+        if of_shadows && self.fails.load(Ordering::SeqCst) {
+            return records.iter().map(|_| failed()).collect();
+        }
+        for record in records {
+            self.queue(record, abandoned);
+        }
+        let is_mended = || self.is_mended.load(Ordering::SeqCst);
+        if of_shadows && !self.until(abandoned, is_mended) {
+            return records.iter().map(|_| failed()).collect();
+        }
+        self.honest.publish(records, abandoned)
     }
 }
 
@@ -173,6 +242,43 @@ fn a_shadow_whose_topic_is_not_well_keeps_no_live_prediction_back() {
 }
 
 #[test]
+fn a_topic_that_takes_nothing_leaves_the_others_room_in_the_queue_of_the_client() {
+    let world = World::with_events(shadowed(ScoringLimits::default()), MANY, 16);
+    let fate = Arc::new(Fate::default());
+    let mut parts = world.parts(&fate, 1);
+    let publisher = Arc::new(Queueing {
+        honest: Arc::clone(&parts.publisher),
+        fails: AtomicBool::new(true),
+        is_mended: AtomicBool::default(),
+        held: Mutex::default(),
+    });
+    parts.publisher = Arc::<Queueing>::clone(&publisher);
+    let pipeline = Pipeline::start(parts, world.settings()).expect("it starts");
+    let process = Process { pipeline, fate };
+    let waiting = scored(&world);
+    wait_until("every shadow prediction waits", || {
+        published(&world, PREDICTIONS_TOPIC) == waiting && world.store.unfinished() == (0, waiting)
+    });
+    publisher.fails.store(false, Ordering::SeqCst);
+    wait_until("some are in the queue of the client", || {
+        publisher.held.lock().1 > 0
+    });
+    for seed in 17..20 {
+        world.append_events(20, seed);
+        all_live_are_published(&world);
+    }
+    let held = publisher.held.lock().1;
+    assert!(held <= PUBLISH_PROBE_MAX_RECORDS, "{held} records");
+    publisher.is_mended.store(true, Ordering::SeqCst);
+    *publisher.held.lock() = (0, 0);
+    wait_until("what waited is published", || world.is_done());
+    process.stop().expect("nothing is in the way");
+    let (predictions, _) = each_ended_once(&world);
+    assert_eq!(predictions, world.publisher.published().len(), "each once");
+    in_order(&world);
+}
+
+#[test]
 fn a_shadow_whose_outbox_is_full_takes_no_room_from_the_live_version() {
     let limit = SCORING_CHUNK_MAX_ROWS + 8;
     let scoring = ScoringLimits {
@@ -198,6 +304,45 @@ fn a_shadow_whose_outbox_is_full_takes_no_room_from_the_live_version() {
     let (predictions, _) = each_ended_once(&world);
     assert_eq!(predictions, world.publisher.published().len(), "each once");
     in_order(&world);
+}
+
+#[test]
+fn an_event_that_waits_too_long_for_a_full_topic_is_noted_and_holds_back_no_expiry() {
+    let mut setup = shadowed(ScoringLimits {
+        // One record is enough to fill the outbox.
+        outbox_records: SCORING_CHUNK_MAX_ROWS,
+        ..ScoringLimits::default()
+    });
+    setup.partitions = 1;
+    let world = World::new(setup);
+    let append = |number: i64, time_us| {
+        let values = event(Some("a"), time_us, Some(1.0), number);
+        world.log.append(TOPIC, 0, Ok(values));
+    };
+    append(0, START_US);
+    let fault = Fault::Fails(ErrorKind::NotFound);
+    let (process, is_mended) = start(&world, SHADOWS, fault, Fate::default());
+    wait_until("the outbox is full", || {
+        world.store.unfinished() == (0, 1) && published(&world, PREDICTIONS_TOPIC) == 1
+    });
+    append(1, START_US + SECOND_US);
+    append(2, START_US + PENDING_SCORE_MAX_AGE_US + 60 * SECOND_US);
+    wait_until("the older one is given up", || !noted(&world).is_empty());
+    all_live_are_published(&world);
+    assert_eq!(world.store.unfinished(), (1, 1), "the newer one waits");
+    assert_eq!(status(&process).unscored["expired"], 1);
+    let notes = world.store.notes();
+    let words = &notes.first().expect("it is noted").detail;
+    assert!(
+        words.contains("its topic takes nothing: ") && words.contains(SHADOWS),
+        "{words}"
+    );
+    is_mended.store(true, Ordering::SeqCst);
+    wait_until("what waited is scored and published", || {
+        world.store.unfinished() == (0, 0)
+    });
+    process.stop().expect("nothing is in the way");
+    assert_eq!(each_ended_once(&world), (5, 1));
 }
 
 #[test]
@@ -286,19 +431,24 @@ impl Scorer for Slow {
     }
 }
 
-/// Events wait for version 1, and others follow for version 3, which is on the route instead; the
-/// process asks a model of which version 1 takes so long. How many wait for it.
-fn change_of_routes(takes: Duration) -> (World, Process, usize) {
-    let mut world = World::with_events(Setup::default(), 60, 14);
-    let fate = Fate::default();
-    fate.take_away(Point::Score, ErrorKind::Unavailable);
-    let process = world.start(fate, 1);
-    wait_until("all is read", || world.log.is_read());
-    process.stop().expect("scores are left");
+/// Events wait for each of `before`, which were on the route one after the other, and others follow
+/// for `version`, which is on it now; the process asks a model of which version 1 takes so long.
+/// How many wait for the ones before.
+fn changes_of_routes(before: &[u32], version: u32, takes: Duration) -> (World, Process, usize) {
+    let mut world = World::new(Setup::default());
+    for (seed, version) in (14..).zip(before) {
+        world.setup.version = *version;
+        world.append_events(60, seed);
+        let fate = Fate::default();
+        fate.take_away(Point::Score, ErrorKind::Unavailable);
+        let process = world.start(fate, 1);
+        wait_until("all is read", || world.log.is_read());
+        process.stop().expect("scores are left");
+    }
     let waiting = world.store.unfinished().0;
     assert!(waiting > 0);
-    world.setup.version = 3;
-    world.append_events(60, 15);
+    world.setup.version = version;
+    world.append_events(60, 25);
     let fate = Arc::new(Fate::default());
     let mut parts = world.parts(&fate, 1);
     let honest = FakeScorer::new(&fate, None);
@@ -309,21 +459,26 @@ fn change_of_routes(takes: Duration) -> (World, Process, usize) {
 
 #[test]
 fn what_waits_for_the_model_of_the_version_before_goes_before_what_follows_it() {
-    let (world, process, waiting) = change_of_routes(Duration::from_millis(500));
-    let all = scored(&world);
-    wait_until("all is published", || {
-        published(&world, PREDICTIONS_TOPIC) == all
-    });
-    process.stop().expect("nothing is in the way");
-    assert!(waiting < all);
-    in_order(&world);
+    for before in [vec![1], vec![1, 3]] {
+        // Of the second one the change is taken back.
+        let version = if before.len() == 1 { 3 } else { 1 };
+        let takes = Duration::from_millis(500);
+        let (world, process, waiting) = changes_of_routes(&before, version, takes);
+        let all = scored(&world);
+        wait_until("all is published", || {
+            published(&world, PREDICTIONS_TOPIC) == all
+        });
+        process.stop().expect("nothing is in the way");
+        assert!(waiting < all);
+        in_order(&world);
+    }
 }
 
 #[test]
 fn a_new_version_waits_for_a_slow_one_before_it_no_longer_than_the_limit() {
     let longest = Duration::from_millis(ROUTE_CHANGE_WAIT_MAX_MS);
     let began = Instant::now();
-    let (world, process, waiting) = change_of_routes(6 * longest);
+    let (world, process, waiting) = changes_of_routes(&[1], 3, 6 * longest);
     let new = scored(&world) - waiting;
     wait_until("all of the new version is published", || {
         published(&world, PREDICTIONS_TOPIC) == new
