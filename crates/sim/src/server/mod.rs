@@ -390,7 +390,8 @@ impl Server {
         let checkpoints = self.checkpoints(checkpoints);
         let (scored, applied) = (scored(definitions), furthest(self.store.as_ref()));
         let scopes = change_scopes(checkpoints.as_ref(), &scored, &applied)?;
-        let watched = definitions.monitored.then(|| monitored::parts(world));
+        let routes = definitions.routes.filter(|_| definitions.monitored);
+        let watched = routes.map(|routes| monitored::parts(world, routes));
         let mut watched: Vec<_> = watched.into_iter().collect::<PortResult<_>>()?;
         watched.retain(|monitor| !aside.keys().any(|table| monitor.reads(table)));
         let rows = 1 + self.random.lock().below(40) as u64;
