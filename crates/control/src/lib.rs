@@ -75,7 +75,7 @@ pub use life::{Life, Phase};
 pub use monitoring::{CHECKPOINT_ROWS, MonitorObserver, MonitorParts, Monitors};
 pub use plan::{ApplyFacts, plan_apply};
 pub use recovery::{Cause, RecoveryHost, until_ingest_is_lost};
-pub use scopes::change_scopes;
+pub use scopes::{change_scopes, touched_topics};
 pub use step::{Step, Which};
 pub use stop::Stop;
 pub use table_looks::{Outcome, TableLooks};

@@ -49,6 +49,10 @@ pub struct ApplyFacts {
 /// [`Step::Pause`] to [`Step::Resume`], whatever the archive's size. State is deleted last: until
 /// then the definitions before can come back.
 ///
+/// Which events a deployment scores is recorded by offsets, for all shards alike: before those
+/// change, [`Step::Level`] brings shards together that a stop or a crash has left apart. It comes
+/// before the rest is filled, because events may come while it reads.
+///
 /// Where a new source is unread although the archive has it (the saved definitions were lost), it
 /// is read first: what of the archive its log brings again is known only then.
 #[must_use]
@@ -68,6 +72,9 @@ pub fn plan_apply(facts: &ApplyFacts) -> Vec<Step> {
         steps.push(Step::CatchUp);
     }
     steps.push(Step::Pause);
+    if facts.changes {
+        steps.push(Step::Level);
+    }
     steps.extend(facts.added.iter().cloned().map(Step::FillRest));
     steps.push(Step::Save(Which::Next));
     steps.push(Step::Resume(Which::Next));
@@ -201,6 +208,7 @@ mod tests {
                     "fill view v from the archive beside ingest",
                     "fill what came meanwhile, beside ingest",
                     "stop ingest",
+                    "bring all shards to the same events",
                     "fill view v with what came meanwhile",
                     "save the new definitions",
                     "start ingest with the new definitions",
@@ -217,6 +225,7 @@ mod tests {
                     "fill view v version 1 (anew) from the archive beside ingest",
                     "fill what came meanwhile, beside ingest",
                     "stop ingest",
+                    "bring all shards to the same events",
                     "fill view v version 1 (anew) with what came meanwhile",
                     "save the new definitions",
                     "start ingest with the new definitions",
@@ -229,6 +238,7 @@ mod tests {
                 &[
                     "make the tables and topics that are missing",
                     "stop ingest",
+                    "bring all shards to the same events",
                     "save the new definitions",
                     "start ingest with the new definitions",
                     "delete the state of view old",
@@ -251,6 +261,7 @@ mod tests {
             "fill view w from the archive beside ingest",
             "fill what came meanwhile, beside ingest",
             "stop ingest",
+            "bring all shards to the same events",
             "fill view v with what came meanwhile",
             "fill view w with what came meanwhile",
             "save the new definitions",
@@ -296,11 +307,12 @@ mod tests {
             "delete the new tables, which hold nothing",
             "delete the state of view v",
         );
-        let expected: [&[&str]; 10] = [
+        let expected: [&[&str]; 11] = [
             &[tables],
             &[tables, drop],
             &[tables, drop],
             &[tables, drop],
+            &[resume, tables, drop],
             &[resume, tables, drop],
             &[resume, tables, drop],
             &[save, resume, tables, drop],
@@ -318,7 +330,10 @@ mod tests {
             .map(|at| words(&plan_undo(&steps[..at], &steps[at], Undone::Stopping)))
             .collect();
         let save: &[&str] = &["save the definitions before"];
-        assert_eq!(undone, [&[][..], &[], &[], &[], &[], &[], save, save, &[]]);
+        assert_eq!(
+            undone,
+            [&[][..], &[], &[], &[], &[], &[], &[], save, save, &[]]
+        );
     }
 
     #[test]

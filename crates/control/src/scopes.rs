@@ -1,6 +1,8 @@
 //! Which events each deployment scores, kept as a checkpoint: changed before the first of them is
 //! read, so that monitors and the filter of repeats wait for predictions of those alone.
 
+use std::collections::BTreeSet;
+
 use forebay_core::PortResult;
 use forebay_core::checkpoint::{self, Opened};
 use forebay_core::ports::Checkpoints;
@@ -25,14 +27,11 @@ pub fn change_scopes(
     current: &[(&str, &str)],
     applied: &Applied,
 ) -> PortResult<ScoringScopes> {
-    let frame = checkpoints.load(SCOPES)?;
-    let mut scopes = frame.as_deref().and_then(read).unwrap_or_else(|| {
-        if frame.is_some() {
-            tracing::warn!(
-                "the record of which events are scored is damaged; monitors wait for predictions \
-                 of new events alone"
-            );
-        }
+    let mut scopes = load(checkpoints)?.unwrap_or_else(|| {
+        tracing::warn!(
+            "the record of which events are scored is damaged; monitors wait for predictions of \
+             new events alone"
+        );
         ScoringScopes::default()
     });
     if scopes.change(current, applied) {
@@ -43,6 +42,27 @@ pub fn change_scopes(
         checkpoints.save(SCOPES, &checkpoint::seal(KIND, 0, &text))?;
     }
     Ok(scopes)
+}
+
+/// Topics of which other events are scored once only `current` (deployment and topic of its
+/// source) do. Their shards must have the same events by then ([`Filler::level`]).
+///
+/// [`Filler::level`]: crate::Filler::level
+///
+/// # Errors
+/// The disk fails.
+pub fn touched_topics(
+    checkpoints: &dyn Checkpoints,
+    current: &[(&str, &str)],
+) -> PortResult<BTreeSet<String>> {
+    let scopes = load(checkpoints)?;
+    Ok(scopes.unwrap_or_default().touched(current))
+}
+
+/// What is recorded; None where that is damaged.
+fn load(checkpoints: &dyn Checkpoints) -> PortResult<Option<ScoringScopes>> {
+    let frame = checkpoints.load(SCOPES)?;
+    Ok(frame.map_or_else(|| Some(ScoringScopes::default()), |frame| read(&frame)))
 }
 
 fn read(frame: &[u8]) -> Option<ScoringScopes> {

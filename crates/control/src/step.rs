@@ -45,6 +45,9 @@ pub enum Step {
     CatchUp,
     /// Finish what was read, and stop ingest.
     Pause,
+    /// Read on with the definitions before until all shards have the same events, where others are
+    /// scored from here on; ingest stands before it and after it.
+    Level,
     /// Fold what came since into a new view, while ingest stands.
     FillRest(String),
     /// Make these definitions the ones that a restart finds.
@@ -87,6 +90,7 @@ impl fmt::Display for Step {
             Self::FillBeside(view) => write!(f, "fill view {view} from the archive beside ingest"),
             Self::CatchUp => f.write_str("fill what came meanwhile, beside ingest"),
             Self::Pause => f.write_str("stop ingest"),
+            Self::Level => f.write_str("bring all shards to the same events"),
             Self::FillRest(view) => write!(f, "fill view {view} with what came meanwhile"),
             Self::Save(which) => write!(f, "save {}", which.words()),
             Self::Resume(which) => write!(f, "start ingest with {}", which.words()),

@@ -3,7 +3,7 @@
 //! filter of repeats wait for predictions of those alone, live and in a rebuild alike. Pure data;
 //! the binary keeps it beside the catalog.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,21 @@ impl ScoringScopes {
         *self != before
     }
 
+    /// Topics of which [`Self::change`] to `current` has other events scored.
+    #[must_use]
+    pub fn touched(&self, current: &[(&str, &str)]) -> BTreeSet<String> {
+        let known = self.deployments.iter();
+        let known = known.flat_map(|(deployment, topics)| {
+            let of_deployment = topics.iter();
+            of_deployment.map(move |(topic, spans)| (deployment.as_str(), topic.as_str(), spans))
+        });
+        let open = known.filter(|(.., spans)| spans.last().is_some_and(|span| span.to.is_none()));
+        let open: BTreeSet<_> = open.map(|(name, topic, _)| (name, topic)).collect();
+        let current = current.iter().copied().collect();
+        let changed = open.symmetric_difference(&current);
+        changed.map(|(_, topic)| (*topic).to_owned()).collect()
+    }
+
     /// All that is known of `deployment`, as text: equal texts say the same.
     #[must_use]
     pub fn describe(&self, deployment: &str) -> String {
@@ -125,9 +140,14 @@ mod tests {
     fn a_deployment_scores_while_it_is_there_and_again_when_it_comes_back() {
         let mut scopes = ScoringScopes::default();
         let d = [("d", "events")];
+        let events = BTreeSet::from(["events".to_owned()]);
+        assert_eq!(scopes.touched(&d), events);
         assert!(scopes.change(&d, &applied(10)));
         assert!(!scopes.change(&d, &applied(15)), "it was there already");
+        assert_eq!(scopes.touched(&d), BTreeSet::new());
+        assert_eq!(scopes.touched(&[]), events);
         assert!(scopes.change(&[], &applied(20)));
+        assert_eq!(scopes.touched(&[]), BTreeSet::new());
         assert!(scopes.change(&d, &applied(30)));
         let scored = scopes.of("d", "events", 0);
         let is_scored = [9, 10, 19, 20, 29, 30, 1_000].map(|offset| scored.contains(offset));

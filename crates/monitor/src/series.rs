@@ -142,8 +142,12 @@ impl Series {
     }
 
     /// The changes of its alarms in kept windows, said again: after a start nobody knows whether
-    /// the last words went out.
+    /// the last words went out. Where no deployment routes to it they are over, and saying them
+    /// would raise again what a start then resolves.
     pub(crate) fn announced(&self, context: &SeriesContext, events: &mut Vec<MonitorEvent>) {
+        if !self.is_routed {
+            return;
+        }
         let mut notices: Vec<(Micros, usize, bool)> = Vec::new();
         for (column, alarm) in self.alarms.iter().enumerate() {
             notices.extend(
@@ -185,16 +189,16 @@ impl Series {
         }
     }
 
-    /// Say whether a deployment routes to it, and end its alarms when none does.
+    /// Say whether a deployment routes to it, and end its alarms when none does. A checkpoint does
+    /// not tell under which routes it was made: those of before say nothing of what to fold.
     pub(crate) fn set_routed(
         &mut self,
         is_routed: bool,
         context: &SeriesContext,
         events: &mut Vec<MonitorEvent>,
     ) {
-        if std::mem::replace(&mut self.is_routed, is_routed) != is_routed {
-            self.fold_alarms(context, events);
-        }
+        self.is_routed = is_routed;
+        self.fold_alarms(context, events);
     }
 
     pub(crate) fn report(&self, context: &SeriesContext) -> SeriesReport {

@@ -10,6 +10,9 @@ use parking_lot::Mutex;
 
 use crate::setup::Setup;
 
+/// Versions of the model, from 1 on.
+pub const VERSIONS: u32 = 3;
+
 /// Where the events of a deployment go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Routes {
@@ -92,7 +95,19 @@ impl Deployed {
         });
     }
 
-    /// Whether there was one.
+    /// What holds for events that are still to come.
+    #[must_use]
+    pub fn now(&self) -> Option<Routes> {
+        self.spans.lock().last().and_then(|span| span.routes)
+    }
+
+    /// Whether it has changed at all.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.spans.lock().len() > 1
+    }
+
+    /// Whether there was a power cut.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         !self.cuts.lock().is_empty()

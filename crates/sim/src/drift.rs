@@ -2,13 +2,14 @@
 //! stability index over two bins, and `FOR k OF m WINDOWS` as a plain loop. Written apart from the
 //! monitor; [`crate::evaluator`] counts the rows, [`check_alarms`] reads what was published.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forebay_core::prediction::OutboxRecord;
 use forebay_core::time::Micros;
 use forebay_monitor::{ColumnReport, Verdict};
 use serde_json::Value as Json;
 
+use crate::deployed::VERSIONS;
 use crate::evaluator::Evaluated;
 use crate::monitored::{MIN_ROWS, PSI_LIMIT, REFERENCE_HIGH, REFERENCE_LOW, WINDOW_US};
 use crate::world::World;
@@ -136,45 +137,66 @@ pub(crate) fn is_refused(end_us: Micros) -> bool {
     (end_us / WINDOW_US) % 3 == 0
 }
 
-/// The word that `record` of the topic of alarms is, and its id.
-pub(crate) fn word_of(record: &OutboxRecord) -> (Word, String) {
+/// A record of the topic of alarms.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// What it says.
+    pub(crate) word: Word,
+    version: u32,
+    id: String,
+}
+
+/// What `record` of the topic of alarms says.
+pub(crate) fn said(record: &OutboxRecord) -> Said {
     let event: Json = serde_json::from_slice(&record.payload).expect("alarms are JSON");
     let end_us = event["data"]["window_end_us"].as_i64().expect("a window");
     let is_up = event["data"]["firing"].as_bool().expect("a direction");
-    let id = event["id"].as_str().expect("an id");
-    ((end_us, is_up), id.to_owned())
+    let version = event["data"]["version"].as_u64().expect("a version");
+    Said {
+        word: (end_us, is_up),
+        version: u32::try_from(version).expect("few"),
+        id: event["id"].as_str().expect("an id").to_owned(),
+    }
 }
 
-/// The topic of alarms has, repeats dropped by id, the words that `evaluated` asks for, in their
-/// order, but those that it refuses. Where rows that came late have changed what a closed window
-/// says, words that were true once stand there too: then the last one holds.
+/// The topic of alarms has of each version, repeats dropped by id, the words that `evaluated` asks
+/// for, in their order, but those that it refuses. Where rows that came late have changed what a
+/// closed window says, words that were true once stand there too, and where routes have changed,
+/// the alarm of a version is over while no events go to it: then the last one holds.
 ///
 /// # Panics
 /// It has not.
 pub fn check_alarms(world: &World, evaluated: &Evaluated) -> Alarms {
     let published = world.alarms.published();
-    let (mut ids, mut found) = (BTreeSet::new(), Vec::new());
-    for record in &published {
-        let (word, id) = word_of(record);
-        if ids.insert(id) {
-            found.push(word);
+    let (mut ids, mut found) = (BTreeSet::new(), BTreeMap::<u32, Vec<Word>>::new());
+    for said in published.iter().map(said) {
+        let of_version = found.entry(said.version).or_default();
+        if ids.insert(said.id) {
+            of_version.push(said.word);
         }
     }
     let refuses = world.setup.refuses_alarms;
-    let mut expected = evaluated.words().to_vec();
-    let holds = expected.last().is_some_and(|(_, up)| *up);
-    expected.retain(|(end_us, _)| !(refuses && is_refused(*end_us)));
-    if evaluated.is_steady() {
-        assert_eq!(found, expected, "the words on the topic of alarms");
-    } else if !refuses {
-        let last = found.last().is_some_and(|(_, up)| *up);
-        assert_eq!(last, holds, "the last word of {found:?}, for {expected:?}");
+    let is_steady = evaluated.is_steady() && !world.deployed.has_changed();
+    for version in 1..=VERSIONS {
+        let found = found.get(&version).map_or(&[][..], Vec::as_slice);
+        let mut expected = evaluated.words(version).to_vec();
+        expected.retain(|(end_us, _)| !(refuses && is_refused(*end_us)));
+        if is_steady {
+            assert_eq!(found, expected, "the words on the alarm of {version}");
+        } else if !refuses {
+            let (last, holds) = (found.last(), evaluated.is_up(version));
+            let is_up = last.is_some_and(|(_, up)| *up);
+            assert_eq!(
+                is_up, holds,
+                "the last word of {found:?} on the alarm of {version}, for {expected:?}"
+            );
+        }
     }
-    let raised = found.iter().filter(|(_, up)| *up).count();
+    let raised = found.values().flatten().filter(|(_, up)| *up).count();
     Alarms {
         raised: raised as u64,
-        resolved: (found.len() - raised) as u64,
-        repeats: (published.len() - found.len()) as u64,
+        resolved: (ids.len() - raised) as u64,
+        repeats: (published.len() - ids.len()) as u64,
     }
 }
 

@@ -17,6 +17,7 @@ use forebay_testkit::ArchivedRow;
 
 use crate::drift::{self, Judged, Scores, Word};
 use crate::monitored::{LABELS, LABELS_TOPIC, LATENESS_US, SPLIT_SCORE, WINDOW_US, WITHIN_US};
+use crate::oracle::shard_of_event;
 use crate::world::{DELAY_US, EVENTS, PREDICTIONS, TOPIC, World};
 
 /// The score from which on the model says TRUE.
@@ -58,8 +59,8 @@ pub struct Figures {
     fates: Fates,
     /// By version and start.
     windows: BTreeMap<(u32, Micros), Window>,
-    /// End of the window that raised the alarm, where it is up.
-    raised_us: Option<Micros>,
+    /// By version that events go to, the end of the window that raised its alarm, where it is up.
+    raised_us: BTreeMap<u32, Micros>,
 }
 
 /// What a world asks for.
@@ -70,10 +71,14 @@ pub struct Evaluated {
     /// By version and start, the scores of each window: those that came before it could close, and
     /// those that may have come later.
     scores: BTreeMap<(u32, Micros), (Scores, Scores)>,
-    /// What the alarm topic must be told.
-    words: Vec<Word>,
+    /// What the alarm topic must be told of each version while events go to it.
+    words: BTreeMap<u32, Vec<Word>>,
     /// Scored events that are answered by a note alone.
     pub noted: u64,
+    /// Events that a note says get no prediction, and that have one: a power cut had taken back
+    /// that it was published, and what waited again was withdrawn. A monitor goes by what it reads
+    /// first of the two.
+    pub both: u64,
     /// Whether the watermark of predictions would lie lower without those.
     pub notes_count: bool,
 }
@@ -88,23 +93,27 @@ impl Evaluated {
         let predictions = predictions(world, &events);
         let mut answered: BTreeSet<_> = predictions.iter().map(|p| p.of).collect();
         let without_notes = events.reached(&answered);
+        let settled = settled(world);
         let mut evaluated = Self {
-            noted: settled(world).difference(&answered).count() as u64,
+            noted: settled.difference(&answered).count() as u64,
+            both: settled.intersection(&answered).count() as u64,
             ..Self::default()
         };
-        answered.extend(settled(world));
+        answered.extend(settled);
+        answered.extend(events.unscored(world));
         let figures = &mut evaluated.figures;
         figures.marks = (events.reached(&answered), labels.reached_all());
         evaluated.notes_count = figures.marks.0 != without_notes;
         let labels = figures.sort_labels(&labels);
         figures.count_windows(&predictions, &labels);
         figures.count_fates(&predictions, &labels);
-        evaluated.judge(&predictions, world.setup.alarm_windows as usize);
+        let live = world.deployed.now().map(|routes| routes.live);
+        evaluated.judge(&predictions, live, world.setup.alarm_windows as usize);
         evaluated
     }
 
-    /// What each window says of its scores, and which alarms follow.
-    fn judge(&mut self, predictions: &[Prediction], alarm_windows: usize) {
+    /// What each window says of its scores, and which alarms follow: only `live` gets events.
+    fn judge(&mut self, predictions: &[Prediction], live: Option<u32>, alarm_windows: usize) {
         for prediction in predictions {
             let start = window_of(prediction.time_us);
             let (in_time, late) = self.scores.entry((prediction.version, start)).or_default();
@@ -115,23 +124,37 @@ impl Evaluated {
                 false => scores.high += 1,
             }
         }
-        let mut closed = Vec::new();
+        let mut closed: BTreeMap<u32, Vec<_>> = BTreeMap::new();
         for (which, (in_time, late)) in &self.scores {
             let window = self.figures.windows.entry(*which).or_default();
             window.judged = in_time.with(*late).judged();
             if window.is_closed {
+                let closed = closed.entry(which.0).or_default();
                 closed.push((which.1 + WINDOW_US, window.judged));
             }
         }
-        self.words = drift::words(closed.into_iter(), alarm_windows);
-        let last = self.words.last().filter(|(_, up)| *up);
-        self.figures.raised_us = last.map(|(end_us, _)| *end_us);
+        let words = |(version, closed): (u32, Vec<_>)| {
+            (version, drift::words(closed.into_iter(), alarm_windows))
+        };
+        self.words = closed.into_iter().map(words).collect();
+        let words = live.and_then(|live| Some((live, self.words.get(&live)?.last()?)));
+        let up = words.filter(|(_, (_, up))| *up);
+        self.figures.raised_us = up
+            .map(|(live, (end_us, _))| (live, *end_us))
+            .into_iter()
+            .collect();
     }
 
-    /// The words on the one alarm, in the order of their windows.
+    /// The words on the alarm of `version`, in the order of their windows.
     #[must_use]
-    pub fn words(&self) -> &[Word] {
-        &self.words
+    pub fn words(&self, version: u32) -> &[Word] {
+        self.words.get(&version).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the alarm of `version` is up.
+    #[must_use]
+    pub fn is_up(&self, version: u32) -> bool {
+        self.figures.raised_us.contains_key(&version)
     }
 
     /// Whether every window says the same whatever came late: then nothing else was ever said.
@@ -175,7 +198,10 @@ impl Figures {
                 windows.insert((series.version, window.start_us), figures);
             }
         }
-        let raised = report.series.iter().flat_map(|s| &s.alarms).next();
+        let alarms = report.series.iter().flat_map(|series| {
+            let alarms = series.alarms.iter();
+            alarms.map(|alarm| (series.version, alarm.since_us))
+        });
         Self {
             marks: (report.watermark_us, report.labels_watermark_us),
             fates: Fates {
@@ -190,7 +216,7 @@ impl Figures {
                 late_predictions: fates.late_predictions,
             },
             windows,
-            raised_us: raised.map(|alarm| alarm.since_us),
+            raised_us: alarms.collect(),
         }
     }
 
@@ -340,6 +366,22 @@ impl Source {
             is_whole: partitions > 0 && i32::try_from(newest_us.len()) == Ok(partitions),
             newest_us,
         }
+    }
+
+    /// Events that came while the deployment was not there.
+    fn unscored(&self, world: &World) -> Vec<(i32, i64)> {
+        let is_unscored = |dated: &&Dated| {
+            let (place, offset) = (&dated.row.place, dated.row.offset);
+            let key = match &dated.row.values["k"] {
+                Value::Text(key) => Some(&**key),
+                _ => None,
+            };
+            let shard = shard_of_event(world, key, (place, offset));
+            world.deployed.since(shard, place, offset)[0].is_none()
+        };
+        let unscored = self.rows.iter().filter(is_unscored);
+        let places = unscored.map(|dated| (dated.row.place.partition, dated.row.offset));
+        places.collect()
     }
 
     /// The event time that the slowest partition has reached.

@@ -29,6 +29,9 @@ pub struct Met {
     pub recomputed: u64,
     /// Reports of monitors that were compared with the evaluator and with those of a start.
     pub reports: u64,
+    /// Reports that depend on what was read first, a prediction or a note that there is none
+    /// ([`evaluator`](crate::evaluator)): nothing of them is compared.
+    pub ambiguous: u64,
     /// Scored events that count as back for the monitor by a note alone.
     pub noted: u64,
     /// Reports whose watermark would lie lower without such notes.
@@ -41,6 +44,8 @@ pub struct Met {
     pub mended: u64,
     /// See there.
     pub lost: u64,
+    /// See there.
+    pub levelled: u64,
     /// Parts of views that were set aside when a disturbed process ended.
     pub set_aside: u64,
     /// Views that were set aside and made anew.
@@ -73,12 +78,14 @@ impl Met {
         self.strict += other.strict;
         self.recomputed += other.recomputed;
         self.reports += other.reports;
+        self.ambiguous += other.ambiguous;
         self.noted += other.noted;
         self.notes_count += other.notes_count;
         self.came_back += other.came_back;
         self.left_out += other.left_out;
         self.mended += other.mended;
         self.lost += other.lost;
+        self.levelled += other.levelled;
         self.set_aside += other.set_aside;
         self.made_anew += other.made_anew;
         self.drifted += other.drifted;
@@ -103,7 +110,7 @@ impl fmt::Display for Met {
         writeln!(
             f,
             "checked: {} predictions, {} of them computed anew; {} notes on refused rows, {} on refused predictions, {} on withdrawn ones, {} of which were published; {} predictions by routes of before a cut; \
-             {} reports of monitors, {} that rest on notes, of which {} events are; {} late flags, in {} seeds all",
+             {} reports of monitors, {} more that depend on the order of reading, {} that rest on notes, of which {} events are; {} late flags, in {} seeds all",
             checked.predictions,
             self.recomputed,
             checked.rows_refused,
@@ -112,6 +119,7 @@ impl fmt::Display for Met {
             checked.both,
             checked.of_two_versions,
             self.reports,
+            self.ambiguous,
             self.notes_count,
             self.noted,
             checked.late_flags,
@@ -134,7 +142,7 @@ impl fmt::Display for Met {
         write!(
             f,
             "ended: {} processes at calls, {} at switches; writes undecided: {}; reads broken: {}; ingest came back {} times, was lost {} times; starts that left \
-             sources out: {}, mended: {}; parts of views set aside: {}, views made anew: {}",
+             sources out: {}, mended: {}; shards brought together: {}; parts of views set aside: {}, views made anew: {}",
             self.crashes.at_calls,
             self.crashes.at_switches,
             self.undecided,
@@ -143,6 +151,7 @@ impl fmt::Display for Met {
             self.lost,
             self.left_out,
             self.mended,
+            self.levelled,
             self.set_aside,
             self.made_anew
         )

@@ -16,6 +16,7 @@ use forebay_testkit::{PlainLabel, Random};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::deployed::Routes;
 use crate::world::{PREDICTIONS, World};
 
 /// The source of labels.
@@ -46,7 +47,7 @@ pub(crate) const MIN_ROWS: u64 = 5;
 ///
 /// # Errors
 /// The definition is contradictory.
-pub fn parts(world: &World) -> PortResult<MonitorParts> {
+pub fn parts(world: &World, routes: Routes) -> PortResult<MonitorParts> {
     let def = MonitorDef {
         name: "quality".to_owned(),
         model: "model".to_owned(),
@@ -67,7 +68,7 @@ pub fn parts(world: &World) -> PortResult<MonitorParts> {
         deployment: "scorer".to_owned(),
         scored: Arc::clone(&world.sources[0]),
         predictions: PREDICTIONS.to_owned(),
-        versions: BTreeSet::from([world.setup.version]),
+        versions: BTreeSet::from([routes.live]),
     };
     let labels = LabelFeed {
         source: Arc::clone(&world.sources[2]),

@@ -102,11 +102,7 @@ impl Oracle {
     fn score(&mut self, world: &World, event: i64) {
         let accepted = self.accepted.last().expect("the event");
         let (place, offset) = (&accepted.place, accepted.offset);
-        let sticky = accepted.key.as_deref().map_or_else(
-            || format!("{}/{}/{offset}", place.topic, place.partition).into_bytes(),
-            encoded,
-        );
-        let shard = shard_of(&sticky, world.store.shards());
+        let shard = shard_of_event(world, accepted.key.as_deref(), (place, offset));
         let routes = world.deployed.since(shard, place, offset);
         let (now, later) = routes.split_first().expect("those that hold");
         let event_place = (place.clone(), offset);
@@ -189,6 +185,17 @@ impl Oracle {
             self.score(world, *event);
         }
     }
+}
+
+/// The shard of the event with `key` at `place`.
+pub(crate) fn shard_of_event(
+    world: &World,
+    key: Option<&str>,
+    (place, offset): (&TopicPartition, i64),
+) -> u16 {
+    let without = || format!("{}/{}/{offset}", place.topic, place.partition).into_bytes();
+    let sticky = key.map_or_else(without, encoded);
+    shard_of(&sticky, world.store.shards())
 }
 
 /// What was decided about rows of `place` that are far ahead.

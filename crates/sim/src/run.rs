@@ -204,6 +204,7 @@ impl Run {
         self.met.left_out += met.left_out;
         self.met.mended += met.mended;
         self.met.lost += met.lost;
+        self.met.levelled += met.levelled;
         self.met.set_aside += self.world.store.set_aside().len() as u64;
         self.over(&faults, &server);
     }
@@ -435,6 +436,7 @@ impl Run {
         self.runtime.pause(SETTLED_MAX);
         let stopped = server.pause();
         stopped.expect("nothing is in the way of the stop");
+        self.met.levelled += server.met().levelled;
         server.reports()
     }
 
@@ -451,6 +453,10 @@ impl Run {
         let watched = usize::from(self.disk.saved(&self.world.setup).monitored);
         assert_eq!(live.len(), watched, "a report for each monitor");
         let expected = Evaluated::of(&self.world);
+        if expected.both > 0 {
+            self.met.ambiguous += 1;
+            return;
+        }
         for report in live {
             let figures = Figures::of_report(report);
             assert_eq!(figures, expected.figures, "the live report");

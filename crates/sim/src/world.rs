@@ -45,7 +45,7 @@ use forebay_testkit::{
 use parking_lot::Mutex;
 
 use crate::deployed::{Deployed, Routes};
-use crate::drift::{is_refused, word_of};
+use crate::drift::{is_refused, said};
 use crate::encoding::{JsonEncoder, dead_letter_rows, decode};
 use crate::monitored::{LABEL_PARTITIONS, LABELS, LABELS_TOPIC};
 use crate::oracle::Oracle;
@@ -183,7 +183,7 @@ impl World {
         let publisher = publisher.refusing(move |record| refusals.words(record));
         let refuses = setup.refuses_alarms;
         let alarms = MemoryPublisher::new(&fate, |_| {}).refusing(move |record| {
-            let ((end_us, _), _) = word_of(record);
+            let (end_us, _) = said(record).word;
             (refuses && is_refused(end_us)).then(|| "the topic refuses it".to_owned())
         });
         let mut sources = vec![events, predictions];

@@ -60,3 +60,38 @@ fn a_power_cut_after_a_change_of_routes_gives_no_event_a_second_prediction() {
     });
     assert!(done.is_some(), "{report:?}");
 }
+
+#[test]
+fn shards_that_are_apart_read_on_before_a_deployment_goes_and_before_it_comes_back() {
+    let (done, report) = simulate(6, |runtime| {
+        let setup = Setup {
+            shards: 2,
+            idle_timeout_us: DAY_US,
+            ..Setup::default()
+        };
+        let world = Arc::new(World::with_events(setup, 18, 83));
+        let disk = Arc::<Disk>::default();
+        finish(&world, &disk, &runtime, |_| {});
+        let published = world.published_ids();
+        // The power goes, and one shard alone loses by it.
+        world.store.lose_writes(0, usize::MAX);
+        let before = disk.saved(&world.setup);
+        let faults = Arc::new(Faults::none(&runtime));
+        let server = Server::new(&world, &disk, &faults, 7);
+        server.begin().expect("it starts");
+        let gone = Definitions {
+            routes: None,
+            ..before.clone()
+        };
+        for next in [&gone, &before] {
+            server.apply(next).expect("the shards can be written");
+        }
+        assert!(server.met().levelled > 0, "the shards were apart");
+        let longest = Duration::from_secs(600);
+        assert!(runtime.wait_until(longest, || world.is_done()));
+        server.pause().expect("it stops");
+        assert_eq!(world.published_ids(), published);
+        check(&world, true);
+    });
+    assert!(done.is_some(), "{report:?}");
+}

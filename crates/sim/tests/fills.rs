@@ -312,6 +312,10 @@ impl FillHost for Ended {
         Vec::new()
     }
 
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     fn waits_for(&self, _: &str) -> Option<String> {
         None
     }

@@ -15,6 +15,7 @@ use forebay_core::time::SECOND_US;
 use forebay_pipeline::archive::ArchiveReach;
 use forebay_pipeline::runtime::{SystemRuntime, block_on};
 use forebay_pipeline::{BatchObserver, Look};
+use forebay_sim::deployed::Routes;
 use forebay_sim::drift::{Alarms, check_alarms};
 use forebay_sim::evaluator::Evaluated;
 use forebay_sim::faults::{End, Faults, Rates};
@@ -39,7 +40,7 @@ fn a_checkpoint_is_saved_once_the_archive_has_all_that_it_covers() {
     let kept = MemoryCheckpoints::default();
     let scopes = change_scopes(&kept, &[("scorer", TOPIC)], &Applied::default());
     let scopes = scopes.expect("in memory");
-    let parts = [monitored::parts(&world).expect("sound")];
+    let parts = [monitored::parts(&world, Routes::of(&world.setup)).expect("sound")];
     let monitors = Monitors::begin(
         &parts,
         &scopes,
@@ -81,7 +82,7 @@ fn a_table_that_cannot_be_read_is_named_and_all_else_begins_without_it() {
     let fate = Arc::new(Fate::default());
     fate.break_table(PREDICTIONS, TableFault::Shut);
     let archive = world.archive.under(&fate);
-    let parts = [monitored::parts(&world).expect("sound")];
+    let parts = [monitored::parts(&world, Routes::of(&world.setup)).expect("sound")];
     for source in [EVENTS, PREDICTIONS, LABELS, "another"] {
         assert_eq!(parts[0].reads(source), source != "another", "{source}");
     }
@@ -156,7 +157,7 @@ fn what_monitors_keep_is_held_and_a_batch_waits_a_while_where_others_have_the_me
     let world = World::with_events(monitored(), 200, 3);
     let kept = MemoryCheckpoints::default();
     let scopes = change_scopes(&kept, &[("scorer", TOPIC)], &Applied::default());
-    let parts = [monitored::parts(&world).expect("sound")];
+    let parts = [monitored::parts(&world, Routes::of(&world.setup)).expect("sound")];
     let budget = Budget::whole(1 << 20);
     let monitors = Monitors::begin(
         &parts,
@@ -215,7 +216,7 @@ mod growth {
         let sizes = [1_000, 100_001_000].map(|last| {
             let kept = MemoryCheckpoints::default();
             let scopes = change_scopes(&kept, &[("scorer", TOPIC)], &Applied::default());
-            let parts = [monitored::parts(&world).expect("sound")];
+            let parts = [monitored::parts(&world, Routes::of(&world.setup)).expect("sound")];
             let kept_as = Arc::new(kept.clone());
             let scopes = scopes.expect("in memory");
             let monitors = Monitors::begin(&parts, &scopes, kept_as, 1, &unbounded_budget());

@@ -19,7 +19,7 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(600);
 const BEGIN_MAX: Duration = Duration::from_secs(15);
 const HALTED_MAX: Duration = Duration::from_secs(3);
 /// Time between two looks.
-const CATCH_UP_POLL: Duration = Duration::from_millis(100);
+pub(super) const CATCH_UP_POLL: Duration = Duration::from_millis(100);
 
 /// The furthest that any shard is, by partition.
 #[must_use]
@@ -155,7 +155,7 @@ impl Filler<'_> {
     }
 
     /// Why nothing more of `source` comes, after it was `waited` for.
-    fn stands(&self, source: &SourceDef, waited: Duration) -> Option<String> {
+    pub(super) fn stands(&self, source: &SourceDef, waited: Duration) -> Option<String> {
         if !self.host.is_ingesting() {
             return Some("ingest does not run".to_owned());
         }

@@ -68,6 +68,26 @@ pub enum FillError {
         /// How long that was waited for.
         waited: Duration,
     },
+    /// Shards have read different events, and stay so.
+    #[error(
+        "shard {shard} has read {topic}-{partition} up to offset {has}, and another one up to \
+         {furthest}: what a deployment that comes or goes would score of it is not clear, and {why}; \
+         mend that, then again"
+    )]
+    Apart {
+        /// The one that is behind.
+        shard: u16,
+        /// The topic.
+        topic: String,
+        /// Its partition.
+        partition: i32,
+        /// One past the last offset that it has.
+        has: i64,
+        /// The same of the furthest.
+        furthest: i64,
+        /// Why it stays behind.
+        why: String,
+    },
     /// Events come faster than they are filled in, whatever ingest is slowed to.
     #[error(
         "after {FILL_ROUNDS_MAX} rounds beside ingest {left} archived rows are still to be filled in, more \

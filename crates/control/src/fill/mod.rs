@@ -1,14 +1,16 @@
 //! The fill of a new view from the archive: goes on with one that was cut off ([`begun`]); waits
 //! until the archive has what the shards have applied ([`caught_up`]), and until a new state says
 //! where it begins; folds beside ingest what is archived, then in [`rounds`] what came meanwhile,
-//! and what is left while ingest stands. Writes to the online store alone; how far it is goes to
-//! [`Life`] and to its [`FillHost`]. The binary and the simulation run this code.
+//! and what is left while ingest stands; [`level`] brings shards together that are apart before
+//! other events are scored. Writes to the online store alone; how far it is goes to [`Life`] and to
+//! its [`FillHost`]. The binary and the simulation run this code.
 //!
 //! Everything here blocks, on the runtime that it is given, and ends soon after a [`Stop`].
 
 mod begun;
 mod caught_up;
 mod error;
+mod level;
 mod rounds;
 
 use std::num::NonZeroU64;
@@ -64,6 +66,9 @@ pub trait FillHost: Send + Sync {
 
     /// Why `source` is not read yet, in words, where that is known.
     fn waits_for(&self, source: &str) -> Option<String>;
+
+    /// What is wrong with the state, or why ingest has ended, in words; None where nothing is.
+    fn trouble(&self) -> Option<String>;
 
     /// `rows` more archived rows were folded into `view`: `done` of `expected` so far.
     fn folded(&self, view: &str, rows: u64, done: u64, expected: u64);

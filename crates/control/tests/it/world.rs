@@ -155,7 +155,7 @@ impl World {
             Which::Next | Which::Saved => change.next.clone(),
         };
         match step {
-            Step::MakeTables | Step::CatchUp | Step::DropEmptyTables => {}
+            Step::MakeTables | Step::CatchUp | Step::Level | Step::DropEmptyTables => {}
             Step::BeginView(view) => {
                 self.disk.lock().views.insert(view.clone(), 0);
             }

@@ -301,6 +301,12 @@ impl App {
                 })
             }
             Step::Pause => self.pause_for(change),
+            Step::Level => {
+                let sources = self.scored_by_others(change)?;
+                self.with_filler(|filler| {
+                    filler.level(&sources, &mut |step| self.carry_out(change, step))
+                })
+            }
             Step::FillRest(name) => {
                 let view = change.added(name)?;
                 let source = change.source_of(view)?;

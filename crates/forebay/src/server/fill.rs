@@ -8,6 +8,7 @@ use anyhow::Result;
 use forebay_control::{FillError, FillHost, Filler, Stop};
 use forebay_core::PortError;
 use forebay_core::limits::FILL_REST_MAX_ROWS;
+use forebay_core::ports::{StateHealth, StoreHealth};
 use forebay_core::progress::Applied;
 use forebay_pipeline::archive::Archiver;
 use forebay_pipeline::gaps::Listed;
@@ -92,6 +93,13 @@ impl FillHost for App {
     fn waits_for(&self, source: &str) -> Option<String> {
         let status = self.status().sources.remove(source)?;
         Some(status.state.reason()?.to_owned())
+    }
+
+    fn trouble(&self) -> Option<String> {
+        match self.store.health() {
+            StoreHealth::Well => self.status().failed,
+            StoreHealth::Troubled { why } | StoreHealth::Lost { why } => Some(why),
+        }
     }
 
     fn folded(&self, view: &str, rows: u64, done: u64, expected: u64) {

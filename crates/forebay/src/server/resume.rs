@@ -8,11 +8,13 @@ use std::time::Duration;
 use anyhow::Result;
 use forebay_control::{
     AlarmPublisher, Aside, BeginError, Beginning, Begun, CHECKPOINT_ROWS, MonitorObserver,
-    Monitors, Outcome, Phase, alarm_queue, change_scopes, furthest, take_over,
+    Monitors, Outcome, Phase, Which, alarm_queue, change_scopes, furthest, take_over,
+    touched_topics,
 };
 use forebay_core::error::with_causes;
 use forebay_core::memory::Part;
 use forebay_core::ports::{Checkpoints, Runtime};
+use forebay_core::source::SourceDef;
 use forebay_core::{PortError, PortResult};
 use forebay_engine::Catalog;
 use forebay_kafka::{KafkaPublisher, encode_rows};
@@ -27,6 +29,7 @@ use super::checkpoint_files::CheckpointFiles;
 use super::scorer::RoutedScorer;
 use super::tables::CaughtUp;
 use super::topics::{TopicMaker, Wanted};
+use super::transition::Transition;
 use super::wiring::{Binding, Models, Wiring};
 use crate::settings::Settings;
 
@@ -176,22 +179,28 @@ impl App {
         wiring: &Wiring,
         checkpoints: &Arc<dyn Checkpoints>,
     ) -> PortResult<Monitors> {
-        let topic_of = |name: &str| {
-            let source = wiring.sources.iter().find(|source| source.name == name);
-            source.map(|source| source.topic.as_str())
-        };
-        let scored: Vec<(&str, &str)> = wiring
-            .deployments
-            .iter()
-            .filter_map(|d| Some((d.def().name.as_str(), topic_of(d.source())?)))
-            .collect();
         let scopes = change_scopes(
             checkpoints.as_ref(),
-            &scored,
+            &scored(wiring),
             &furthest(self.store.as_ref()),
         )?;
         let (parts, checkpoints) = (&wiring.monitors, Arc::clone(checkpoints));
         Monitors::begin(parts, &scopes, checkpoints, CHECKPOINT_ROWS, &self.budget)
+    }
+
+    /// The sources that `change` leaves to be read, and of which others score the events from there
+    /// on.
+    pub(super) fn scored_by_others(&self, change: &Transition) -> Result<Vec<Arc<SourceDef>>> {
+        let Some(wiring) = &change.wiring else {
+            return Ok(Vec::new());
+        };
+        let topics = touched_topics(self.checkpoints()?.as_ref(), &scored(wiring))?;
+        let read = change.of(Which::Sources).sources();
+        let sources = wiring
+            .sources
+            .iter()
+            .filter(|source| topics.contains(&source.topic) && read.contains_key(&source.name));
+        Ok(sources.cloned().collect())
     }
 
     /// Bring the monitors and the filter of repeats as far as the archive is, without the tables in
@@ -221,6 +230,17 @@ impl App {
         );
         Ok(begun)
     }
+}
+
+/// Each deployment of `wiring` with the topic of its source.
+fn scored(wiring: &Wiring) -> Vec<(&str, &str)> {
+    let topic_of = |name: &str| {
+        let source = wiring.sources.iter().find(|source| source.name == name);
+        source.map(|source| source.topic.as_str())
+    };
+    let deployments = wiring.deployments.iter();
+    let scored = deployments.filter_map(|d| Some((d.def().name.as_str(), topic_of(d.source())?)));
+    scored.collect()
 }
 
 fn tell_unpublished(error: &PortError) {

@@ -8,11 +8,13 @@ use crate::{
     ALERT_TOPIC, Calibration, ColumnReport, Monitor, MonitorError, MonitorEvent, MonitorMarks,
     MonitorReport, ReferenceProfile, Verdict, WindowReport, WindowState,
 };
+use forebay_core::bytes::Reader;
 use forebay_core::definition::AlertThreshold;
 use forebay_core::prediction::Role;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros};
 use serde_json::Value;
 
+use crate::state::{read_monitor, write_monitor};
 use crate::tests::fixtures::{
     LabelRow, PredictionRow, definition, label_batch, monitor, observe, observe_behind,
     observe_labels, options, prediction_batch, predictions, reference,
@@ -459,12 +461,32 @@ fn alarms_of_a_version_that_is_no_longer_routed_are_over() {
     let ended = monitor.set_routed(BTreeSet::from([(2, Role::Live)]));
     assert_eq!(alarms(&ended), [("delay".to_owned(), false, 3)]);
     assert_eq!(monitor.set_routed(BTreeSet::from([(2, Role::Live)])), []);
+    assert_eq!(monitor.announced(), [], "a start raises it no more");
     let report = monitor.snapshot();
     assert!(report.series[0].alarms.is_empty() && !report.series[0].is_routed);
     observe(&mut monitor, &day(3, 12.0));
     assert_eq!(alarms(&monitor.advance(MonitorMarks::both(9 * DAY_US))), []);
     let back = monitor.set_routed(BTreeSet::from([(1, Role::Live), (2, Role::Live)]));
     assert_eq!(alarms(&back), [("delay".to_owned(), true, 4)]);
+}
+
+#[test]
+fn a_version_that_a_restart_finds_routed_again_has_the_alarm_that_a_rebuild_gives_it() {
+    let mut away = monitor(RATE);
+    drop(away.set_routed(BTreeSet::from([(2, Role::Live)])));
+    for index in 0..3 {
+        observe(&mut away, &day(index, 12.0));
+        away.advance(MonitorMarks::both((index + 1) * DAY_US + HOUR_US));
+    }
+    assert!(away.snapshot().series[0].alarms.is_empty());
+    let mut bytes = Vec::new();
+    write_monitor(&mut bytes, &away);
+    let mut back = monitor(RATE);
+    read_monitor(&mut Reader::new(&bytes), &mut back).expect("its own bytes");
+    let events = back.set_routed(BTreeSet::from([(1, Role::Live)]));
+    assert_eq!(alarms(&events), [("delay".to_owned(), true, 3)]);
+    let alarms = &back.snapshot().series[0].alarms;
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
 }
 
 #[test]

@@ -15,7 +15,6 @@ use forebay_core::limits::{
 };
 use forebay_core::ports::{Publication, Publisher, Scorer, Scores};
 use forebay_core::prediction::{OutboxRecord, column};
-use forebay_core::progress::TopicPartition;
 use forebay_core::time::SECOND_US;
 use forebay_core::{ErrorKind, PortResult};
 use forebay_pipeline::{DeploymentState, Pipeline, ScoringLimits};

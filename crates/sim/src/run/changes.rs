@@ -137,6 +137,7 @@ impl Run {
         }
         let routes = self.other_routes(before.routes);
         let monitored = match before.monitored {
+            _ if routes.is_none() => false,
             true => self.random.below(6) > 0,
             false => self.world.setup.monitored && self.random.below(4) > 0,
         };
@@ -150,7 +151,7 @@ impl Run {
     /// The deployment stays as it is, goes, comes, or gets other routes.
     fn other_routes(&mut self, before: Option<Routes>) -> Option<Routes> {
         let setup = &self.world.setup;
-        if !setup.scored || setup.monitored || self.random.below(3) == 0 {
+        if !setup.scored || self.random.below(3) == 0 {
             return before;
         }
         let live = 1 + self.random.below(3);

@@ -388,13 +388,10 @@ impl Server {
     ) -> Result<(Monitors, Begun), BeginError> {
         let world = &self.world;
         let checkpoints = self.checkpoints(checkpoints);
-        let current = definitions.routes.map(|_| ("scorer", TOPIC));
-        let scopes = change_scopes(
-            checkpoints.as_ref(),
-            current.as_slice(),
-            &furthest(self.store.as_ref()),
-        )?;
-        let watched = definitions.monitored.then(|| monitored::parts(world));
+        let (scored, applied) = (scored(definitions), furthest(self.store.as_ref()));
+        let scopes = change_scopes(checkpoints.as_ref(), &scored, &applied)?;
+        let routes = definitions.routes.filter(|_| definitions.monitored);
+        let watched = routes.map(|routes| monitored::parts(world, routes));
         let mut watched: Vec<_> = watched.into_iter().collect::<PortResult<_>>()?;
         watched.retain(|monitor| !aside.keys().any(|table| monitor.reads(table)));
         let rows = 1 + self.random.lock().below(40) as u64;
@@ -464,6 +461,12 @@ impl Server {
             ..world.bare_parts(&calm, seed)
         }
     }
+}
+
+/// The deployment of `definitions` with the topic of its source.
+fn scored(definitions: &Definitions) -> Vec<(&'static str, &'static str)> {
+    let scored = definitions.routes.map(|_| ("scorer", TOPIC));
+    scored.into_iter().collect()
 }
 
 fn port_error(error: PipelineError) -> PortError {

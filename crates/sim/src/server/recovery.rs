@@ -37,6 +37,8 @@ pub struct Met {
     pub mended: u64,
     /// Recovery gave up.
     pub lost: u64,
+    /// Ingest read on with the definitions before, for shards that were apart.
+    pub levelled: u64,
     /// Ingest stopped or ended with rows that the archive did not have.
     pub cut_off: u64,
 }
@@ -103,7 +105,7 @@ impl Server {
         self.is_ingesting() && self.aside.lock().why.is_empty()
     }
 
-    fn died(&self) -> Option<String> {
+    pub(super) fn died(&self) -> Option<String> {
         let running = self.running.lock();
         let dead = running.as_ref().filter(|pipeline| !pipeline.is_ingesting());
         dead.map(|pipeline| pipeline.status().failed.unwrap_or_default())

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use forebay_control::{
     Course, FillHost, Filler, Leftovers, Parts, Phase, Step, Which, begin_states, delete_leftovers,
-    log_stop, source_tables,
+    log_stop, source_tables, touched_topics,
 };
-use forebay_core::ports::ViewStates;
+use forebay_core::ports::{StateHealth, StoreHealth, ViewStates};
 use forebay_core::progress::Applied;
 use forebay_core::view::ViewId;
 use forebay_core::{PortError, PortResult};
@@ -18,7 +18,7 @@ use forebay_pipeline::Pipeline;
 use forebay_pipeline::archive::Archiver;
 use forebay_pipeline::gaps::Listed;
 
-use super::{REST_MAX_ROWS, Server};
+use super::{REST_MAX_ROWS, Server, scored};
 use crate::definitions::{Definitions, extra};
 use crate::faults::{Effect, Part};
 
@@ -79,6 +79,23 @@ impl Server {
         }
     }
 
+    /// Bring the shards together, where `change` has other events scored.
+    fn level(&self, change: &mut Change) -> PortResult<()> {
+        let scored = scored(&change.next);
+        let topics = touched_topics(
+            self.checkpoints(self.world.checkpoints.clone()).as_ref(),
+            &scored,
+        )?;
+        let sources = self.world.sources.iter();
+        let sources = sources.filter(|source| topics.contains(&source.topic));
+        let sources: Vec<_> = sources.cloned().collect();
+        let mut carry_out = |step: &Step| {
+            self.note(|met| met.levelled += u64::from(*step == Step::Pause));
+            self.carry_out(change, step)
+        };
+        Ok(self.filler().level(&sources, &mut carry_out)?)
+    }
+
     fn save(&self, definitions: &Definitions) -> PortResult<()> {
         let act = || {
             self.disk.save(definitions);
@@ -136,6 +153,7 @@ impl Parts for Server {
                 let needed: Vec<_> = needed.into_iter().collect();
                 Ok(self.filler().after(self.stop_ingest(), &needed)?)
             }
+            Step::Level => self.level(change),
             Step::FillRest(view) => {
                 let (source, view) = (&self.world.sources[0], extra(&self.world, id_of(view)?));
                 Ok(self.filler().rest(source, view.as_ref()).map(drop)?)
@@ -184,6 +202,13 @@ impl FillHost for Server {
 
     fn waits_for(&self, _: &str) -> Option<String> {
         None
+    }
+
+    fn trouble(&self) -> Option<String> {
+        match self.store.health() {
+            StoreHealth::Well => self.died(),
+            StoreHealth::Troubled { why } | StoreHealth::Lost { why } => Some(why),
+        }
     }
 
     fn folded(&self, _: &str, rows: u64, _: u64, _: u64) {
