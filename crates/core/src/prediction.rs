@@ -50,10 +50,14 @@ pub struct Arm {
     pub role: Role,
 }
 
-/// As a status names it; its reader knows the role from the routes.
+/// As a status names it: the role is said of a shadow alone, since one version may be both.
 impl fmt::Display for Arm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "version {}", self.version)
+        let role = match self.role {
+            Role::Live => "",
+            Role::Shadow => " (shadow)",
+        };
+        write!(f, "version {}{role}", self.version)
     }
 }
 
@@ -217,6 +221,13 @@ pub fn prediction_columns(service: &ServiceSpec, carry: &[Column]) -> Vec<Column
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shadow_is_told_from_a_live_version() {
+        let named = |role| Arm { version: 2, role }.to_string();
+        let names = [Role::Live, Role::Shadow].map(named);
+        assert_eq!(names, ["version 2", "version 2 (shadow)"]);
+    }
 
     /// From the C implementation of XXH3, over the prefixed bytes of the fields. Consumers drop
     /// repeats by the id, so another one would double every prediction that is under way.

@@ -137,20 +137,22 @@ impl DeploymentStatus {
         }
     }
 
-    /// Why it is not just scoring, in words: each arm that does not, the suspended first. That
-    /// publishing fails is said where nothing else does; what holds of several topics, once.
+    /// Why it is not just scoring, in words: each arm that does not, the suspended first, then what
+    /// topics say; what holds of several of them, once, and what an arm has said of it, not again.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         let suspended = self.suspended.iter();
         let fails = self.scoring.iter();
         let fails = fails.filter(|(arm, _)| !self.suspended.contains_key(arm));
         let words = suspended.chain(fails);
-        let words: Vec<String> = words.map(|(arm, why)| format!("{arm}: {why}")).collect();
-        if !words.is_empty() {
-            return Some(words.join("; "));
+        let mut words: Vec<String> = words.map(|(arm, why)| format!("{arm}: {why}")).collect();
+        let of_topics: BTreeSet<&str> = self.publishing.values().map(String::as_str).collect();
+        for why in of_topics {
+            // An arm is suspended for the trouble of its topic, in the topic's words.
+            if !words.iter().any(|said| said.contains(why)) {
+                words.push(why.to_owned());
+            }
         }
-        let words: BTreeSet<&str> = self.publishing.values().map(String::as_str).collect();
-        let words: Vec<&str> = words.into_iter().collect();
         (!words.is_empty()).then(|| words.join("; "))
     }
 
@@ -441,7 +443,7 @@ mod tests {
                 &["topic"],
                 &[],
                 "retrying",
-                Some("version 1: no; version 2: model"),
+                Some("version 1: no; version 2: model; topic"),
             ),
             (
                 &[(2, "model")],
@@ -479,6 +481,25 @@ mod tests {
             };
             assert_eq!(status.state().label(), state);
             assert_eq!(status.reason().as_deref(), reason);
+        }
+    }
+
+    #[test]
+    fn what_a_topic_says_is_said_beside_what_arms_say_unless_one_of_them_has_said_it() {
+        for (topics, suspended, reason) in [
+            (vec!["topic"], "full", "version 1: full; topic"),
+            (
+                vec!["away", "gone"],
+                "full: away",
+                "version 1: full: away; gone",
+            ),
+        ] {
+            let status = DeploymentStatus {
+                publishing: of_topics(&topics),
+                suspended: BTreeMap::from([(live(1), suspended.to_owned())]),
+                ..DeploymentStatus::default()
+            };
+            assert_eq!(status.reason().as_deref(), Some(reason));
         }
     }
 

@@ -81,6 +81,8 @@ impl PartsLook {
 
 #[cfg(test)]
 mod tests {
+    use forebay_core::prediction::{Arm, Role};
+
     use super::*;
 
     fn lines(metrics: &Metrics, name: &str) -> Vec<String> {
@@ -92,8 +94,12 @@ mod tests {
     #[test]
     fn what_waits_and_how_each_deployment_is_are_gauges_that_go_with_it() {
         let (metrics, mut look) = (Metrics::new().expect("metrics"), PartsLook::default());
+        let arm = Arm {
+            version: 1,
+            role: Role::Live,
+        };
         let status = DeploymentStatus {
-            scoring: BTreeMap::from([(1, "no model".to_owned())]),
+            scoring: BTreeMap::from([(arm, "no model".to_owned())]),
             ..DeploymentStatus::default()
         };
         let waiting = Waiting {

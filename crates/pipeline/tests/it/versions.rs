@@ -97,7 +97,7 @@ fn a_shadow_that_fails_stops_no_live_prediction_and_is_scored_when_it_is_mended(
     );
     let reason = status(&process).reason().expect("it retries").to_owned();
     assert!(
-        reason.contains("version 2: ")
+        reason.contains("version 2 (shadow): ")
             && reason.contains("model.json")
             && !reason.contains("version 1"),
         "{reason}"
@@ -117,7 +117,7 @@ fn a_shadow_that_fails_stops_no_live_prediction_and_is_scored_when_it_is_mended(
         .expect("it is suspended")
         .to_owned();
     assert!(
-        reason.contains("version 2: ") && reason.contains("pending_max_records"),
+        reason.contains("version 2 (shadow): ") && reason.contains("pending_max_records"),
         "{reason}"
     );
     assert_eq!(published(&world, false), 0);
