@@ -74,7 +74,7 @@ registry! {
     AnswerRowsAsAsked "answer_rows_as_asked" "an answer has one row for each row of the request";
     PendingOnce "pending_once" "a pending score is queued once";
     PendingSequencesAscend "pending_sequences_ascend" "pending scores are numbered in the order of their commits";
-    OutboxSequencesAscend "outbox_sequences_ascend" "outbox records are numbered without gaps, in the order of their writes";
+    OutboxSequencesAscend "outbox_sequences_ascend" "outbox records to one topic are numbered in the order of their writes";
     OutboxHeadBehindTail "outbox_head_behind_tail" "the first record of the outbox lies at or before its end";
     OutboxByTopic "outbox_by_topic" "a publisher is given the records of its own deployment and topic alone";
     IndexesAgree "indexes_agree" "the indexes over the pending scores hold the same scores";

@@ -158,8 +158,9 @@ pub const PUBLISH_MAX_BYTES: usize = 8 << 20;
 /// passes: the client's queue is one for all topics, and what it holds for a topic that takes
 /// nothing is no room for the others.
 pub const PUBLISH_PROBE_MAX_RECORDS: usize = 16;
-/// Requests of one deployment that a version of a model is asked for at once, where
-/// `inference.concurrent_calls` says nothing else.
+/// Requests of one deployment that a version of a model is asked for at once in one role, where
+/// `inference.concurrent_calls` says nothing else: a version in both roles is asked for up to twice
+/// as many.
 pub const SCORING_CHUNKS_MAX: usize = 4;
 /// How long one request to a model may take, milliseconds, where `inference.call_timeout_ms` says
 /// nothing else.

@@ -198,14 +198,15 @@ pub(crate) struct Inference {
     /// Score in this process while no worker of a version answers; false leaves it to workers, and
     /// predictions wait for them.
     pub(crate) local_scoring: bool,
-    /// Scores of one version of a deployment that may wait on disk; beyond them it is suspended,
-    /// the others and ingest go on.
+    /// Scores of one version of a deployment in one role that may wait on disk; beyond them it is
+    /// suspended in that role, the others and ingest go on.
     pub(crate) pending_max_records: u64,
     /// The same, MiB.
     pub(crate) pending_max_mib: u64,
     /// Predictions of one deployment that wait for one topic before it scores no more for that.
     pub(crate) outbox_max_records: usize,
-    /// Requests of one deployment that a version of a model is asked for at once.
+    /// Requests of one deployment that a version of a model is asked for at once in one role: a
+    /// version in both roles is asked for up to twice as many.
     pub(crate) concurrent_calls: usize,
     /// How long one request to a model may take, whoever answers it, milliseconds.
     pub(crate) call_timeout_ms: u64,
