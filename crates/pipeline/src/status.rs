@@ -499,6 +499,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_topic_says_is_said_beside_what_arms_say_unless_one_of_them_has_said_it() {
+        for (topics, suspended, reason) in [
+            (vec!["topic"], "full", "version 1: full; topic"),
+            (
+                vec!["away", "gone"],
+                "full: away",
+                "version 1: full: away; gone",
+            ),
+        ] {
+            let status = DeploymentStatus {
+                publishing: of_topics(&topics),
+                suspended: BTreeMap::from([(live(1), suspended.to_owned())]),
+                ..DeploymentStatus::default()
+            };
+            assert_eq!(status.reason().as_deref(), Some(reason));
+        }
+    }
+
+    #[test]
     fn the_age_of_the_oldest_is_its_distance_from_the_watermark() {
         let waiting = PendingLoad {
             scores: 1,
