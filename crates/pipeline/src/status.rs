@@ -426,7 +426,7 @@ mod tests {
             &'a str,
             Option<&'a str>,
         );
-        let table: [Case<'_>; 11] = [
+        let table: [Case<'_>; 9] = [
             (&[], &[], &[], "scoring", None),
             (
                 &[(2, "model")],
@@ -465,20 +465,6 @@ mod tests {
                 &[(1, "full")],
                 "suspended",
                 Some("version 1: full"),
-            ),
-            (
-                &[],
-                &["away", "gone"],
-                &[(1, "full: away")],
-                "suspended",
-                Some("version 1: full: away; gone"),
-            ),
-            (
-                &[],
-                &["topic"],
-                &[(1, "full")],
-                "suspended",
-                Some("version 1: full; topic"),
             ),
         ];
         for (scoring, publishing, suspended, state, reason) in table {

@@ -108,7 +108,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
             .ask("verify", &question)
             .await
     })?;
-    print(&text(&answer, args.sample))?;
+    print(&text(&answer, args.sample, args.log_records))?;
     Ok(if answer.failures.is_empty() {
         ExitCode::SUCCESS
     } else {
@@ -116,7 +116,8 @@ pub(super) fn run(args: &VerifyArgs) -> Result<ExitCode> {
     })
 }
 
-fn text(answer: &Answer, asked: usize) -> String {
+/// The answer, where `asked` rows were to be compared and `log_records` of each source.
+fn text(answer: &Answer, asked: usize, log_records: u64) -> String {
     let mut lines = values(&answer.report, asked);
     let differences = answer.differences.iter();
     lines.extend(differences.map(|difference| format!("  {difference}")));
@@ -136,8 +137,12 @@ fn text(answer: &Answer, asked: usize) -> String {
     );
     if answer.failures.is_empty() {
         let equal = answer.report.equal;
+        let beside = match log_records {
+            0 => "no record of the log was compared (--log-records 0)",
+            _ => "and the archive has what the log has",
+        };
         lines.push(format!(
-            "verified: {equal} rows are equal to the bit, and the archive has what the log has"
+            "verified: {equal} rows are equal to the bit, {beside}"
         ));
     }
     lines.push(String::new());
@@ -260,8 +265,8 @@ mod tests {
         let body = serde_json::json!({"clean": false, "failures": failures, "report": report,
                                       "witness": witness, "differences": ["temp of origin=JFK"]});
         let answer: Answer = serde_json::from_value(body)?;
-        assert!(!text(&answer, 12).contains("asked"));
-        let text = text(&answer, 1_000);
+        assert!(!text(&answer, 12, 1).contains("asked"));
+        let text = text(&answer, 1_000, 1);
         for part in [
             "delay_features version 2: 12 rows, 9 equal",
             "asked 1000, the archive has 12",
@@ -274,6 +279,21 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_not_asked_of_the_log_is_not_said_of_it() -> Result<()> {
+        let nothing = serde_json::json!({"clean": true, "failures": [], "differences": [],
+            "report": forebay_training::VerifyReport::default(), "witness": WitnessReport::default()});
+        let answer: Answer = serde_json::from_value(nothing)?;
+        assert!(text(&answer, 0, 1).contains("the archive has what the log has"));
+        let unread = text(&answer, 0, 0);
+        assert!(
+            unread.contains("no record of the log was compared (--log-records 0)"),
+            "{unread}"
+        );
+        assert!(!unread.contains("has what the log has"), "{unread}");
         Ok(())
     }
 }
