@@ -28,7 +28,7 @@ def test_a_shadow_whose_model_is_damaged_stops_no_live_prediction_and_scores_onc
     flipped("model.json")(shop.models.folder(2))
     shop.server.start()
     shop.scores(1)
-    wait_for(lambda: deployment()["state"] == "retrying" and deployment()["reason"].startswith("version 2: "),
+    wait_for(lambda: deployment()["state"] == "retrying" and deployment()["reason"].startswith("version 2 (shadow): "),
              lambda: f"the shadow waits; {deployment()}")
     assert "version 1: " not in deployment()["reason"], deployment()
     # Beyond the limit of what waits for the shadow: only its events get notes.
