@@ -21,6 +21,8 @@ use super::transition::named;
 const CHANGE_WAIT: Duration = Duration::from_secs(30);
 /// Time between two looks at what the other change does.
 const CHANGE_POLL: Duration = Duration::from_millis(100);
+/// The same, where that change fills what is to be applied: each look plans it.
+const SAME_POLL: Duration = Duration::from_secs(5);
 
 impl App {
     /// The right to change the definitions, which one has at a time.
@@ -72,21 +74,25 @@ impl App {
             if let Ok(changing) = self.alone() {
                 return Ok((changing, waiting));
             }
-            if self.fills() {
+            let mut pause = CHANGE_POLL;
+            let under_way = self.takeover.lock().under_way();
+            if let Some((next, own)) = under_way.filter(|_| self.fills()) {
                 waited = Duration::ZERO;
-                if self.must_give_way(files)? {
+                if own.is_asked() || self.adds(&next, files)? {
                     // What was asked to give way does: it is waited for, however long.
                     waiting.get_or_insert_with(|| Waiting::on(&self.takeover));
-                    self.ask_to_give_way();
-                } else if !waits {
+                    own.ask();
+                } else if waits {
+                    pause = SAME_POLL;
+                } else {
                     return Err(self.busy().into());
                 }
             }
             let is_over = waited >= CHANGE_WAIT && waiting.is_none();
-            if is_over || !self.stop.wait(CHANGE_POLL) {
+            if is_over || !self.stop.wait(pause) {
                 return Err(self.busy().into());
             }
-            waited += CHANGE_POLL;
+            waited += pause;
         }
     }
 
@@ -104,35 +110,24 @@ impl App {
         matches!(self.life.phase(), Phase::Changing { fills: true, .. })
     }
 
-    /// Whether an apply of `files` needs the change that fills to give way: not where it brings
-    /// them already.
-    fn must_give_way(&self, files: &[DefinitionFile]) -> Result<bool> {
-        let under_way = self.takeover.lock().under_way();
-        let Some((next, own)) = under_way else {
-            // It has just ended.
-            return Ok(true);
-        };
-        if own.is_asked() {
-            return Ok(true);
-        }
-        let (planned, _) = self.planned(&next, files)?;
-        let known = named(&next);
+    /// Whether an apply of `files` adds anything to a change that brings `next` and fills.
+    ///
+    /// # Errors
+    /// A definition is wrong, or a view of it cannot be filled.
+    fn adds(&self, next: &Catalog, files: &[DefinitionFile]) -> Result<bool> {
+        let (planned, _) = self.planned(next, files)?;
+        let known = named(next);
         let views = planned.catalog.views().values().map(|view| view.spec());
         for view in views.filter(|view| !known.contains(&view.id)) {
             self.refuse_aside(&view.source)?;
         }
-        Ok(differs(&planned))
-    }
-
-    fn ask_to_give_way(&self) {
-        if let Some((_, own)) = self.takeover.lock().under_way()
-            && !own.is_asked()
-        {
+        let adds = differs(&planned);
+        if adds {
             tracing::info!(
                 "a change that fills views gives way to an apply, which goes on with it"
             );
-            own.ask();
         }
+        Ok(adds)
     }
 
     fn busy(&self) -> PortError {
