@@ -314,20 +314,56 @@ def applied_anew(server, topic, kafka):
     assert server.client.action("verify", {"service": "spending_now", "sample": 100})["clean"]
 
 
-def test_saved_definitions_that_do_not_compile_are_refused_by_the_name_of_the_view_and_applied_anew(stopped):
+def test_saved_definitions_that_do_not_compile_are_set_aside_until_they_are_corrected(stopped):
     server, topic, kafka = stopped
-    changed, words = "sum(nothing)", ["cannot be compiled", "feature view spending", "there is no column nothing"]
     catalog = server.data_dir / "catalog.json"
     text = catalog.read_text()
-    catalog.write_text(text.replace("sum(amount)", changed))
-    refused(server, *words)
+    # A start applies its folder, which would correct the view by itself.
+    server.sql = None
+    catalog.write_text(text.replace("sum(amount)", "sum(nothing)"))
+    server.start()
+    parts = {(part["kind"], part["name"]): part["reason"] for part in server.client.status()["suspended"]}
+    assert set(parts) == {("view", "spending"), ("service", "spending_now")}, parts
+    assert "there is no column nothing" in parts["view", "spending"], parts
+    assert all("correct the definition and apply it, or drop it" in reason for reason in parts.values()), parts
+    click(kafka, topic, COUNT, 1)
+    wait_for(lambda: delta_rows(server.data_dir, "clicks") == COUNT + 1, "the click to be archived")
+    apply(server, VIEW)
+    assert server.client.status()["suspended"] == []
+    whole(server, COUNT + 1)
+    assert server.client.action("verify", {"service": "spending_now", "sample": 100})["clean"]
+
+
+def test_a_build_that_takes_a_definition_again_knows_what_its_state_lacks(stopped):
+    server, topic, kafka = stopped
+    catalog = server.data_dir / "catalog.json"
+    text = catalog.read_text()
+    server.sql = None
+    catalog.write_text(text.replace("sum(amount)", "sum(nothing)"))
+    server.start()
+    click(kafka, topic, COUNT, 1)
+    wait_for(lambda: delta_rows(server.data_dir, "clicks") == COUNT + 1, "the click to be archived")
+    server.stop()
     catalog.write_text(text)
     server.start()
-    whole(server)
+    with pytest.raises(pa.ArrowException, match="view spending cannot be used.*no event was folded into it meanwhile"):
+        clicks(server)
+    assert forebay(server, "rebuild", "spending").returncode == 0
+    whole(server, COUNT + 1)
+
+
+def test_broken_definitions_can_be_dropped(stopped):
+    server, topic, kafka = stopped
+    catalog = server.data_dir / "catalog.json"
+    server.sql = None
+    catalog.write_text(catalog.read_text().replace("sum(amount)", "sum(nothing)"))
+    server.start()
+    apply(server, "DROP FEATURE SERVICE spending_now;", "DROP FEATURE VIEW spending;")
+    assert server.client.status()["suspended"] == []
     server.stop()
-    catalog.write_text(text.replace("sum(amount)", changed))
-    refused(server, *words)
-    applied_anew(server, topic, kafka)
+    server.start()
+    apply(server, VIEW, SERVICE)
+    whole(server)
 
 
 def test_a_saved_text_that_was_changed_sets_its_view_aside_until_it_is_rebuilt(stopped):

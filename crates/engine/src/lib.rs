@@ -26,8 +26,8 @@ mod view;
 
 pub use batch::BatchEngine;
 pub use catalog::{
-    Catalog, CatalogPlan, CatalogState, Change, ChangeAction, DefinitionFile, DroppedState,
-    MonitorPlan, ObjectState, read_definitions,
+    BrokenDefinition, Catalog, CatalogPlan, CatalogState, Change, ChangeAction, DefinitionFile,
+    DroppedState, MonitorPlan, ObjectState, read_definitions,
 };
 pub use error::{EngineError, Location, Result};
 pub use parse::ObjectKind;

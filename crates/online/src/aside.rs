@@ -101,6 +101,22 @@ impl RocksStore {
         Ok(true)
     }
 
+    /// Set a view aside in all shards, until it is dropped, because nobody knows its definition: its
+    /// rows are not folded meanwhile. A view without state is none of this.
+    ///
+    /// # Errors
+    /// The disk fails: the view is set aside in some shards only; repeat.
+    pub fn set_unknown_aside(&self, view: ViewId, why: &str) -> PortResult<()> {
+        if matches!(self.view_record(view), Ok(None)) {
+            return Ok(());
+        }
+        let why = Arc::from(why);
+        for shard in &self.shards {
+            shard.set_aside(view, &why)?;
+        }
+        Ok(())
+    }
+
     /// Name and digest of the definition that the state of `view` follows.
     pub(crate) fn view_record(&self, view: ViewId) -> OnlineResult<Option<(String, String)>> {
         self.meta_database()?.get(

@@ -56,13 +56,18 @@ fn begun_rows(store: &dyn FillWriter, view: ViewId) -> PortResult<Option<u64>> {
     }
 }
 
-/// The server starts with the saved definitions, which have `views`: state that none of them names
-/// is deleted, but for what a fill can go on with.
+/// The server starts with the saved definitions, which have `views` and others whose state is
+/// `kept` though they cannot be used now: state that none of them names is deleted, but for what a
+/// fill can go on with.
 ///
 /// # Errors
 /// The store fails. One of the views has no record in it, although events were applied: what was
 /// saved is older than the state, and the view would lack all of them without a word.
-pub fn begin_states(store: &dyn FillWriter, views: &[Arc<ViewSpec>]) -> PortResult<()> {
+pub fn begin_states(
+    store: &dyn FillWriter,
+    views: &[Arc<ViewSpec>],
+    kept: &HashSet<ViewId>,
+) -> PortResult<()> {
     let known: HashSet<ViewId> = store.views()?.into_iter().collect();
     // A view's record is there before any definition of it is saved.
     let lacking = views.iter().find(|view| !known.contains(&view.id));
@@ -76,7 +81,8 @@ pub fn begin_states(store: &dyn FillWriter, views: &[Arc<ViewSpec>]) -> PortResu
         );
         return Err(PortError::new(ErrorKind::FailedPrecondition, words));
     }
-    let named = views.iter().map(|view| view.id).collect();
+    let named = views.iter().map(|view| view.id).chain(kept.iter().copied());
+    let named = named.collect();
     delete_leftovers(store, &named, Leftovers::ButFills)
 }
 

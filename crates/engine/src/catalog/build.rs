@@ -2,6 +2,7 @@
 //! before it. What did not change, in text or in what it depends on, is taken over as it was
 //! compiled; the rest gets a new version.
 
+mod broken;
 mod meaning;
 mod renew;
 
@@ -83,13 +84,24 @@ impl<'a> Builder<'a> {
             .before
             .entries
             .keys()
+            .chain(self.before.broken.keys())
             .chain(wanted.keys())
             .cloned()
             .collect();
         keys.sort();
         keys.dedup();
         for key in keys {
-            match (wanted.remove(&key), self.before.entries.get(&key)) {
+            let wanted = wanted.remove(&key);
+            if let Some(broken) = self.before.broken.get(&key) {
+                let statement = match wanted {
+                    Some(Wanted::Dropped { .. }) => continue,
+                    Some(Wanted::Defined(statement)) => Some(*statement),
+                    None => None,
+                };
+                self.add_over(&key, broken, statement)?;
+                continue;
+            }
+            match (wanted, self.before.entries.get(&key)) {
                 (Some(Wanted::Dropped { .. }), _) | (None, None) => {}
                 (Some(Wanted::Defined(statement)), _) => self.add(*statement, true)?,
                 (None, Some(entry)) => self.add(entry.statement.clone(), false)?,
@@ -110,27 +122,7 @@ impl<'a> Builder<'a> {
         let mut objects: Vec<&ObjectState> = state.objects.iter().collect();
         objects.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
         for object in objects {
-            let statement = object.statement()?;
-            let (now, references) = self.digest(&statement)?;
-            let changed = now != object.digest;
-            let is_outdated = |r: &Reference| self.after.outdated.contains(&r.name);
-            let waits = references.iter().any(is_outdated);
-            let identity = match object.kind {
-                // A view keeps what its state was folded under, until the state is made anew.
-                ObjectKind::View if changed => {
-                    self.after.outdated.insert(object.name.clone());
-                    Identity::of(object)
-                }
-                // What a version of a service answers never changes. One that joins a view of those
-                // answers nothing until that is made anew, and has its next version then.
-                ObjectKind::Service if changed && !waits => Identity {
-                    version: 1 + object.version,
-                    digest: now.clone(),
-                    ..Identity::of(object)
-                },
-                _ => Identity::of(object),
-            };
-            self.compile(statement, identity, &now)?;
+            self.load_object(object)?;
         }
         self.after.state.next_view_id = state.next_view_id;
         self.after.state.dropped.clone_from(&state.dropped);
@@ -143,7 +135,7 @@ impl<'a> Builder<'a> {
                 continue;
             };
             let object = format!("{} {}", key.0, key.1);
-            let Some(entry) = self.before.entries.get(key) else {
+            let Some(state) = self.before.saved(key) else {
                 if *if_exists {
                     continue;
                 }
@@ -151,6 +143,7 @@ impl<'a> Builder<'a> {
                     .before
                     .entries
                     .keys()
+                    .chain(self.before.broken.keys())
                     .filter(|k| k.0 == key.0)
                     .map(|k| &k.1);
                 let message = format!(
@@ -167,7 +160,7 @@ impl<'a> Builder<'a> {
                 .state
                 .dropped
                 .retain(|d| (d.kind, &d.name) != (key.0, &key.1));
-            let version = entry.state.version;
+            let version = state.version;
             self.after.state.dropped.push(DroppedState {
                 kind: key.0,
                 name: key.1.clone(),
@@ -178,7 +171,7 @@ impl<'a> Builder<'a> {
                 kind: key.0,
                 name: key.1.clone(),
                 version,
-                before: Some(entry.state.text.clone()),
+                before: Some(state.text.clone()),
                 after: None,
                 note: String::new(),
             });
@@ -188,16 +181,17 @@ impl<'a> Builder<'a> {
 
     /// What will still be there and names `key`.
     fn users(&self, key: &Key, wanted: &BTreeMap<Key, Wanted>) -> Result<Option<String>> {
-        let stays = self
-            .before
-            .entries
-            .iter()
+        let built = self.before.entries.iter();
+        let broken = self.before.broken.iter();
+        let stays = built
+            .map(|(key, entry)| (key, &entry.statement))
+            .chain(broken.filter_map(|(key, broken)| Some((key, broken.statement.as_ref()?))))
             .filter(|(other, _)| !wanted.contains_key(*other));
         let defined = wanted.values().filter_map(|want| match want {
             Wanted::Defined(statement) => Some(statement.as_ref()),
             Wanted::Dropped { .. } => None,
         });
-        for statement in stays.map(|(_, entry)| &entry.statement).chain(defined) {
+        for statement in stays.map(|(_, statement)| statement).chain(defined) {
             if references(statement)?
                 .iter()
                 .any(|reference| (reference.kind, &reference.name) == (key.0, &key.1))
@@ -237,7 +231,13 @@ impl<'a> Builder<'a> {
             self.note(&key, action, new.version, old, Some(new.text.clone()), note);
             return self.take_over(in_force, &key, entry);
         }
+        let broken = self.before.broken.get(&key);
         let (action, version, note) = match before {
+            None if broken.is_some() => (
+                ChangeAction::Replace,
+                1 + broken.map_or(0, |broken| broken.state.version),
+                "it could not be used".to_owned(),
+            ),
             None => (
                 ChangeAction::Create,
                 1 + self.last_dropped(&key),
@@ -254,10 +254,8 @@ impl<'a> Builder<'a> {
                 self.why(&references),
             ),
         };
-        let (old, new) = (
-            before.map(|entry| entry.state.text.clone()),
-            statement.text.clone(),
-        );
+        let old = self.before.saved(&key).map(|state| state.text.clone());
+        let new = statement.text.clone();
         let identity = Identity {
             version,
             view_id: self.next_view_id(key.0),
@@ -368,6 +366,8 @@ impl<'a> Builder<'a> {
     /// Compile `statement` under `identity`. `digest` is that of its meaning now.
     fn compile(&mut self, statement: Statement, identity: Identity, digest: &str) -> Result<()> {
         let name = statement.name.clone();
+        // Before it is taken: what is refused leaves nothing behind.
+        self.check(&statement)?;
         match &statement.definition {
             Definition::View(view) => {
                 self.check_view(&statement)?;
@@ -403,7 +403,6 @@ impl<'a> Builder<'a> {
             }
             other => self.after.insert_plain(other),
         }
-        self.check(&statement)?;
         let Identity {
             version,
             view_id,
@@ -536,11 +535,11 @@ impl Inner {
 
     /// The state of all entries.
     fn sealed(mut self) -> Self {
-        self.state.objects = self
-            .entries
-            .values()
-            .map(|entry| entry.state.clone())
-            .collect();
+        let built = self.entries.values().map(|entry| &entry.state);
+        let broken = self.broken.values().map(|broken| &broken.state);
+        let mut objects: Vec<ObjectState> = built.chain(broken).cloned().collect();
+        objects.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+        self.state.objects = objects;
         self
     }
 }

@@ -34,6 +34,15 @@ pub(super) struct Entry {
     pub(super) statement: Statement,
 }
 
+/// A saved definition that this build does not take.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) state: ObjectState,
+    /// What it says, where that can be read.
+    pub(super) statement: Option<Statement>,
+    pub(super) why: String,
+}
+
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) session: Session,
@@ -50,9 +59,16 @@ pub(super) struct Inner {
     pub(super) monitors: BTreeMap<String, MonitorPlan>,
     /// Views whose texts mean something else than when they were saved.
     pub(super) outdated: BTreeSet<String>,
+    pub(super) broken: BTreeMap<Key, Arc<Broken>>,
 }
 
 impl Inner {
+    /// What was saved of `key`, whether it compiles or not.
+    pub(super) fn saved(&self, key: &Key) -> Option<&ObjectState> {
+        let built = self.entries.get(key).map(|entry| &entry.state);
+        built.or_else(|| self.broken.get(key).map(|broken| &broken.state))
+    }
+
     pub(super) fn new(session: Session) -> Self {
         Self {
             session,
@@ -68,6 +84,7 @@ impl Inner {
             deployments: BTreeMap::new(),
             monitors: BTreeMap::new(),
             outdated: BTreeSet::new(),
+            broken: BTreeMap::new(),
         }
     }
 }

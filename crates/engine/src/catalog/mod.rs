@@ -23,6 +23,7 @@ use std::sync::Arc;
 use forebay_core::definition::{DeploymentDef, ModelDef};
 use forebay_core::ports::{CompiledService, CompiledView};
 use forebay_core::source::SourceDef;
+use forebay_core::view::ViewId;
 
 pub use change::{Change, ChangeAction};
 pub use files::{DefinitionFile, read_definitions};
@@ -30,7 +31,7 @@ pub use inner::MonitorPlan;
 pub use state::{CatalogState, DroppedState, ObjectState};
 
 use crate::error::{EngineError, Result, listed};
-use crate::parse::parse_file;
+use crate::parse::{ObjectKind, parse_file};
 use crate::service::Service;
 use crate::session::{Session, on_large_stack};
 use crate::view::View;
@@ -56,8 +57,11 @@ impl Catalog {
     /// From what [`Self::state`] gave earlier. Ids and versions stay; see [`Self::outdated`] for
     /// what a build whose functions mean something else makes of them.
     ///
+    /// A definition that does not compile any more, and what depends on it, is in [`Self::broken`];
+    /// everything else is as it was.
+    ///
     /// # Errors
-    /// Another format, or texts that do not compile (any more).
+    /// Another format, or a damaged catalog.
     pub fn load(state: &CatalogState) -> Result<Self> {
         let empty = Self::empty();
         let inner = on_planner(|| Builder::new(&empty.inner).load(state))?;
@@ -158,6 +162,24 @@ impl Catalog {
         &self.inner.outdated
     }
 
+    /// Saved definitions that this build does not take. They are part of [`Self::state`] as they
+    /// were saved, and of nothing else, until an apply replaces or drops them.
+    pub fn broken(&self) -> impl Iterator<Item = BrokenDefinition<'_>> {
+        let broken = self.inner.broken.values();
+        broken.map(|broken| BrokenDefinition {
+            kind: broken.state.kind,
+            name: &broken.state.name,
+            view_id: broken.state.view_id,
+            why: &broken.why,
+        })
+    }
+
+    /// Ids of all views that are defined, also of those that do not compile.
+    pub fn view_ids(&self) -> impl Iterator<Item = ViewId> {
+        let objects = self.inner.state.objects.iter();
+        objects.filter_map(|object| object.view_id)
+    }
+
     /// Sources by name.
     #[must_use]
     pub fn sources(&self) -> &BTreeMap<String, Arc<SourceDef>> {
@@ -205,6 +227,13 @@ impl Catalog {
     /// There is none; the text lists the known ones.
     pub(crate) fn service(&self, name: &str) -> Result<&Arc<Service>> {
         self.inner.own_services.get(name).ok_or_else(|| {
+            let key = (ObjectKind::Service, name.to_owned());
+            if let Some(broken) = self.inner.broken.get(&key) {
+                let why = &broken.why;
+                return EngineError::NotFound(format!(
+                    "feature service {name} cannot be used: {why}"
+                ));
+            }
             let known = listed(self.inner.own_services.keys());
             EngineError::NotFound(format!(
                 "there is no feature service {name}; known services: {known}"
@@ -216,6 +245,19 @@ impl Catalog {
     pub(crate) fn session(&self) -> &Session {
         &self.inner.session
     }
+}
+
+/// One of [`Catalog::broken`].
+#[derive(Debug, Clone, Copy)]
+pub struct BrokenDefinition<'a> {
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its name; of a model `name/version`.
+    pub name: &'a str,
+    /// Under which the store keeps the state of a view.
+    pub view_id: Option<ViewId>,
+    /// Why it is not taken, with its place.
+    pub why: &'a str,
 }
 
 /// A set of changes and the catalog that results. Nothing is applied: that is for the caller, by

@@ -12,6 +12,7 @@ use forebay_core::time::{DAY_US, HOUR_US};
 use super::*;
 
 mod beside;
+mod broken;
 mod names;
 mod refusals;
 mod renewal;

@@ -36,7 +36,9 @@ use super::descriptors;
 use super::scorer::RoutedScorer;
 use super::sink::TopicSink;
 use super::state::online_options;
-use super::suspended::{Suspended, damaged_views, set_outdated_aside};
+use super::suspended::{
+    Suspended, broken_parts, damaged_views, set_broken_aside, set_outdated_aside,
+};
 use super::takeover::Takeover;
 use super::topics::TopicMaker;
 use super::verifications::Verifications;
@@ -185,6 +187,7 @@ impl App {
         let options = online_options(&settings, &shares, files.shard_files);
         let store = RocksStore::open(&data_dir.join("online"), &options, &budget)?;
         set_outdated_aside(&store, &catalog)?;
+        set_broken_aside(&store, &catalog)?;
         let store = Arc::new(store);
         let steady_clock: Arc<dyn PassingClock> = Arc::new(SteadyClock::over(Arc::clone(&clock)));
         let archive = Arc::new(open_archive(&settings, &steady_clock)?);
@@ -289,14 +292,16 @@ impl App {
         self.running.lock().suspended.clone()
     }
 
-    /// Everything that is set aside: parts that could not be started, and views whose state is
-    /// damaged.
+    /// Everything that is set aside: parts that could not be started, definitions that this build
+    /// does not take, and views whose state is damaged.
     #[must_use]
     pub(crate) fn set_aside(&self) -> Vec<Suspended> {
         let mut parts = self.suspended();
+        let catalog = self.catalog();
+        parts.extend(broken_parts(&catalog));
         let damages = self.store.set_aside();
         if !damages.is_empty() {
-            parts.extend(damaged_views(&self.catalog(), &damages));
+            parts.extend(damaged_views(&catalog, &damages));
         }
         parts
     }

@@ -17,7 +17,7 @@ pub(crate) fn catalog_path(data_dir: &Path) -> PathBuf {
 /// The catalog of `data_dir`; an empty one where nothing was applied yet.
 ///
 /// # Errors
-/// The file cannot be read, is damaged, or holds definitions that this version does not take.
+/// The file cannot be read, is damaged, or has a shape that this version does not know.
 pub(crate) fn load(data_dir: &Path) -> Result<Catalog> {
     let path = catalog_path(data_dir);
     let bytes = match std::fs::read(&path) {
@@ -33,8 +33,8 @@ pub(crate) fn load(data_dir: &Path) -> Result<Catalog> {
     })?;
     Catalog::load(&state).with_context(|| {
         format!(
-            "the definitions in {} cannot be compiled; start the build that applied them, or move \
-             the file away and apply the definitions again",
+            "the definitions in {} cannot be read; start the build that applied them, or move the file \
+             away and apply the definitions again",
             path.display()
         )
     })

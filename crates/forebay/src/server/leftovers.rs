@@ -16,14 +16,15 @@ impl App {
         let views = saved.views().values();
         let views: Vec<_> = views.map(|view| Arc::clone(view.spec())).collect();
         let file = catalog_path(&self.settings.server.data_dir);
-        begin_states(self.store.as_ref(), &views)
+        // A build that takes them again finds the state, and that it was not used meanwhile.
+        let kept = saved.broken().filter_map(|broken| broken.view_id).collect();
+        begin_states(self.store.as_ref(), &views, &kept)
             .with_context(|| format!("the definitions in {}", file.display()))
     }
 
     /// Delete the state that `catalog`, which is in force, does not name.
     pub(super) fn drop_leftovers(&self, catalog: &Catalog) -> Result<()> {
-        let named = catalog.views().values().map(|view| view.spec().id);
-        let named = named.collect();
+        let named = catalog.view_ids().collect();
         Ok(delete_leftovers(
             self.store.as_ref(),
             &named,

@@ -1,22 +1,26 @@
 //! A part of the definitions that is set aside alone, as `status` and metrics show it: one that
-//! could not be started, found where definitions are bound, or a view whose state the store found
+//! could not be started, found where definitions are bound, one that does not compile, or a view whose state the store found
 //! damaged, or which is outdated, or whose SQL fails. Everything else runs, and other definitions
 //! may change meanwhile.
 
 use anyhow::Result;
 use forebay_core::ports::ViewDamage;
 use forebay_core::view::ViewSpec;
-use forebay_engine::{Catalog, Change, ChangeAction};
+use forebay_engine::{Catalog, Change, ChangeAction, ObjectKind};
 use forebay_online::RocksStore;
 
 /// Why a view is set aside whose state follows another meaning of its text.
 const OUTDATED: &str = "it was made when the saved definition meant something else: by a build \
                         whose functions differ, or from another text in catalog.json";
 
+/// Why a view is set aside whose definition could not be used.
+const UNKNOWN: &str =
+    "a build that does not take its definition has run, and no event was folded into it meanwhile";
+
 /// A part that is set aside alone.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Suspended {
-    /// Model, monitor, view.
+    /// Model, monitor, view, or any kind of definition that does not compile.
     pub(crate) kind: &'static str,
     /// Its name.
     pub(crate) name: String,
@@ -74,6 +78,52 @@ pub(super) fn set_outdated_aside(store: &RocksStore, catalog: &Catalog) -> Resul
     Ok(())
 }
 
+/// The definitions of `catalog` that this build does not take, and what depends on them.
+pub(super) fn broken_parts(catalog: &Catalog) -> impl Iterator<Item = Suspended> {
+    catalog.broken().map(|broken| Suspended {
+        kind: kind(broken.kind),
+        // As a model that cannot be loaded is named.
+        name: broken.name.replace('/', " version "),
+        reason: format!(
+            "{}; correct the definition and apply it, or drop it",
+            broken.why
+        ),
+    })
+}
+
+fn kind(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::Source => "source",
+        ObjectKind::Entity => "entity",
+        ObjectKind::View => "view",
+        ObjectKind::Service => "service",
+        ObjectKind::Model => "model",
+        ObjectKind::Deployment => "deployment",
+        ObjectKind::Monitor => "monitor",
+    }
+}
+
+/// Set aside the state of views of `catalog` that do not compile: what is read meanwhile is not
+/// folded into it, which a build that takes the definition again has to know.
+///
+/// # Errors
+/// The disk fails.
+pub(super) fn set_broken_aside(store: &RocksStore, catalog: &Catalog) -> Result<()> {
+    for broken in catalog.broken() {
+        let (kind, name, reason) = (broken.kind.to_string(), broken.name, broken.why);
+        tracing::error!(
+            kind,
+            name,
+            reason,
+            "a saved definition cannot be used; it is set aside, and everything else runs"
+        );
+        if let Some(view) = broken.view_id {
+            store.set_unknown_aside(view, UNKNOWN)?;
+        }
+    }
+    Ok(())
+}
+
 /// Those of `now` that `changes` leave as they are: such a part stands in the way of no change of
 /// anything else.
 pub(super) fn left_aside(now: Vec<Suspended>, changes: &[Change]) -> Vec<Suspended> {
@@ -83,8 +133,6 @@ pub(super) fn left_aside(now: Vec<Suspended>, changes: &[Change]) -> Vec<Suspend
 
 #[cfg(test)]
 mod tests {
-    use forebay_engine::ObjectKind;
-
     use super::*;
 
     #[test]

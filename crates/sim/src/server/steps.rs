@@ -119,7 +119,7 @@ impl Parts for Server {
                 let extra = change.next.views.iter().map(|id| extra(&self.world, *id));
                 let views = self.world.views.iter().cloned().chain(extra);
                 let views: Vec<_> = views.map(|view| Arc::clone(view.spec())).collect();
-                begin_states(self.store.as_ref(), &views)
+                begin_states(self.store.as_ref(), &views, &HashSet::new())
             }
             Step::MakeTables => {
                 let sources = &self.world.sources;

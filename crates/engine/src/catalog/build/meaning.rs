@@ -61,11 +61,13 @@ impl Builder<'_> {
                     .map(|k| &k.1)
                     .collect();
                 let kind = reference.kind;
-                let message = format!(
-                    "there is no {kind} {}; known: {}",
-                    reference.name,
-                    listed(known)
-                );
+                let message = self.broken_reference(reference).unwrap_or_else(|| {
+                    format!(
+                        "there is no {kind} {}; known: {}",
+                        reference.name,
+                        listed(known)
+                    )
+                });
                 return Err(EngineError::unknown(
                     reference.at.clone(),
                     &statement.object(),

@@ -15,6 +15,7 @@ impl Builder<'_> {
     /// All as it was, but for new ids of `views`. A service holds the views that it joins, so those
     /// that join one of them are compiled again.
     pub(in crate::catalog) fn renew(mut self, views: &BTreeSet<String>) -> Result<Inner> {
+        self.after.broken.clone_from(&self.before.broken);
         for (key, entry) in &self.before.entries {
             if !is_renewed(entry, views)? {
                 self.take_over(self.before, key, entry)?;

@@ -85,6 +85,13 @@ fn definitions(settings: &Settings) -> (Catalog, Vec<Finding>) {
             Catalog::empty()
         }
     };
+    for broken in applied.broken() {
+        let text = format!(
+            "{} {} cannot be used: {}",
+            broken.kind, broken.name, broken.why
+        );
+        findings.push(Finding::failed("definitions", text));
+    }
     let folder = &settings.server.sql;
     let catalog = if folder.as_os_str().is_empty() {
         applied
