@@ -1,6 +1,7 @@
 //! Why a record is no row of its source: the stable reasons, which are labels in the dead-letter
-//! table and in metrics. `kafka` finds those of a record's bytes, `pipeline` the last one,
-//! `offline` stores them. `docs/errors.md` is written from the comments here.
+//! table and in metrics. `kafka` finds them, `offline` stores them. Tables of older builds have one
+//! more, `refused`: a row that a view could not take was no event of its source then.
+//! `docs/errors.md` is written from the comments here.
 
 /// The stable reasons, as [`crate::ports::DeadLetter::reason`] has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,15 +25,11 @@ pub enum DeadLetterReason {
     /// The event time is too far ahead of the Kafka record's time. Remedy: set the producer's clock
     /// and check the unit of its times; the source's `event_future_max` says how far is too far.
     FutureTime,
-    /// An expression of a view or deployment fails on the row, or its key is longer than
-    /// `KEY_MAX_BYTES`. Remedy: `detail` names which; guard the expression (CASE, nullif), or
-    /// shorten the key.
-    Refused,
 }
 
 impl DeadLetterReason {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 7] = [
         Self::NotJson,
         Self::MissingColumn,
         Self::WrongType,
@@ -40,7 +37,6 @@ impl DeadLetterReason {
         Self::TooDeep,
         Self::NoValue,
         Self::FutureTime,
-        Self::Refused,
     ];
 
     /// The label.
@@ -54,7 +50,6 @@ impl DeadLetterReason {
             Self::TooDeep => "too_deep",
             Self::NoValue => "no_value",
             Self::FutureTime => "future_time",
-            Self::Refused => "refused",
         }
     }
 }

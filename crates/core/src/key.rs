@@ -23,7 +23,7 @@ use arrow_schema::{DataType, TimeUnit};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::error::{ErrorKind, PortError, PortResult};
-use crate::index::ShardId;
+use crate::index::{RowIndex, ShardId};
 use crate::invariant;
 use crate::limits::KEY_MAX_BYTES;
 
@@ -65,11 +65,29 @@ impl KeyBuffer {
     /// A type that no key may have, or a key above [`KEY_MAX_BYTES`] (`InvalidArgument`: the same
     /// rows are refused whenever they come); more than 4 GiB of keys (`ResourceExhausted`).
     pub fn encode(columns: &[ArrayRef]) -> PortResult<Self> {
+        let (keys, too_long) = Self::encode_within(columns)?;
+        match too_long.first() {
+            None => Ok(keys),
+            Some(row) => Err(PortError::invalid(format!(
+                "the entity key of row {} is longer than {KEY_MAX_BYTES} bytes (KEY_MAX_BYTES)",
+                row.number()
+            ))),
+        }
+    }
+
+    /// As [`Self::encode`], but a row whose key is above [`KEY_MAX_BYTES`] becomes a NULL key.
+    /// Those rows are the second part, ascending.
+    ///
+    /// # Errors
+    /// A type that no key may have (`InvalidArgument`); more than 4 GiB of keys
+    /// (`ResourceExhausted`).
+    pub fn encode_within(columns: &[ArrayRef]) -> PortResult<(Self, Vec<RowIndex>)> {
         let rows = columns.first().map_or(0, |c| c.len());
         let mut keys = Self {
             bytes: Vec::with_capacity(rows * columns.len() * 10),
             ends: Vec::with_capacity(rows),
         };
+        let mut too_long = Vec::new();
         for row in 0..rows {
             let start = keys.bytes.len();
             if columns.iter().any(|c| c.is_null(row)) {
@@ -80,9 +98,8 @@ impl KeyBuffer {
                 encode_part(&mut keys.bytes, column.as_ref(), row)?;
             }
             if keys.bytes.len() - start > KEY_MAX_BYTES {
-                return Err(PortError::invalid(format!(
-                    "the entity key of row {row} is longer than {KEY_MAX_BYTES} bytes (KEY_MAX_BYTES)"
-                )));
+                keys.bytes.truncate(start);
+                too_long.push(RowIndex::at(row));
             }
             keys.ends.push(end_of(keys.bytes.len())?);
         }
@@ -92,7 +109,7 @@ impl KeyBuffer {
             "{} keys of {rows} rows",
             keys.ends.len()
         );
-        Ok(keys)
+        Ok((keys, too_long))
     }
 
     /// Rows.

@@ -11,6 +11,7 @@ use arrow_array::{Array, ArrayRef, BooleanArray, TimestampMicrosecondArray};
 use arrow_schema::DataType;
 
 use crate::aggregate::{AggregateKind, PartialSpec};
+use crate::fault::RowFault;
 use crate::source::Column;
 use crate::time::Micros;
 use crate::watermark::is_too_late;
@@ -111,7 +112,7 @@ impl ViewSpec {
 }
 
 /// The rows of one decoded batch that concern one view, after its WHERE, with argument expressions
-/// evaluated. All columns are equally long; rows with a NULL key part are left out.
+/// evaluated. All columns are equally long; rows with a NULL key part are no part of it.
 #[derive(Debug, Clone)]
 pub struct FoldBatch {
     /// Entity key columns, as [`ViewSpec::key`].
@@ -124,6 +125,10 @@ pub struct FoldBatch {
     pub filters: Vec<BooleanArray>,
     /// For each row its index in the decoded batch (to find offset and watermark).
     pub source_rows: Vec<u32>,
+    /// Rows of the decoded batch that the view leaves out because an expression fails on them,
+    /// ascending. They are no rows of the columns above. Which they are follows from each row
+    /// alone, so that every lowering leaves out the same ones.
+    pub left_out: Vec<RowFault>,
 }
 
 impl FoldBatch {
@@ -137,6 +142,7 @@ impl FoldBatch {
             + filters.sum::<usize>()
             + self.times.get_array_memory_size()
             + size_of_val(self.source_rows.as_slice())
+            + size_of_val(self.left_out.as_slice())
     }
 }
 

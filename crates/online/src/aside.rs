@@ -101,8 +101,8 @@ impl RocksStore {
         Ok(true)
     }
 
-    /// Set a view aside in all shards, until it is dropped, because nobody knows its definition: its
-    /// rows are not folded meanwhile. A view without state is none of this.
+    /// Set a view aside in all shards, until it is dropped, because nobody knows its definition:
+    /// its rows are not folded meanwhile. A view without state is not touched.
     ///
     /// # Errors
     /// The disk fails: the view is set aside in some shards only; repeat.

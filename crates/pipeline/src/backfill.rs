@@ -61,7 +61,7 @@ use forebay_core::watermark::MarkRecord;
 use forebay_core::{ErrorKind, PortError, PortResult};
 use futures::TryStreamExt;
 
-use crate::admit::fold_whole;
+use crate::admit::fold;
 use crate::beginnings::check_whole;
 use crate::error::PipelineError;
 use crate::recovery::Plan;
@@ -378,11 +378,8 @@ impl<'a> Fill<'a> {
         batch.origin.watermark_us = self.watermarks.pass(&batch);
         let mut by_shard = vec![Vec::new(); self.ends.len()];
         let origin = Arc::new(batch.origin.clone());
-        for piece in
-            fold_whole(self.view, &batch.rows)?.map_err(|(row, why)| refused(&origin, row, why))?
-        {
-            cut(self.view.spec().id, &piece, &origin, by_shard.iter_mut());
-        }
+        let piece = fold(self.view, &batch.rows)?;
+        cut(self.view.spec().id, &piece, &origin, by_shard.iter_mut());
         let rows = filling.rows() + rows.num_rows() as u64;
         let reached = self.behind(&origin);
         self.check_range(&origin, &reached);
@@ -540,16 +537,6 @@ fn keep_lacking(fold: &mut ShardFold, filled: &Applied, end: &Applied) {
         let source = batch.source_rows[*row as usize] as usize;
         lacking[origin.partition[source] as usize].contains(&origin.offset[source])
     });
-}
-
-fn refused(origin: &Origin, row: usize, why: String) -> PipelineError {
-    let place = &origin.partitions[origin.partition[row] as usize];
-    PipelineError::Backfill {
-        topic: place.topic.to_string(),
-        partition: place.partition,
-        offset: origin.offset[row],
-        why,
-    }
 }
 
 fn column<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, PipelineError> {

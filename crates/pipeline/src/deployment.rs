@@ -2,10 +2,12 @@
 //! model version an event is routed to. The choice is a pure function of the event's sticky key,
 //! made once, when the pending score is written.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use forebay_core::definition::{DeploymentDef, Route};
+use forebay_core::fault::FaultKind;
 use forebay_core::key::KeyBuffer;
 use forebay_core::ports::{CompiledService, Origin};
 use forebay_core::prediction::{Arm, PendingScore, PredictionKey, Role};
@@ -35,10 +37,21 @@ pub struct Deployment {
     row: Vec<usize>,
 }
 
+/// The keys of one deployment for the rows of a batch.
+#[derive(Debug)]
+pub struct DeploymentKeys {
+    /// By which rows are routed; none where the deployment has no sticky columns.
+    pub sticky: KeyBuffer,
+    /// Rows that can never be scored, and why.
+    pub refused: BTreeMap<usize, String>,
+}
+
 /// A pending score with the shard that holds it: that of its sticky key, which keeps one entity's
 /// predictions in order.
 #[derive(Debug, Clone)]
 pub struct PlacedScore {
+    /// Row of the batch.
+    pub row: usize,
     /// Shard.
     pub shard: u16,
     /// The score.
@@ -170,35 +183,33 @@ impl Deployment {
         self.request.len()
     }
 
-    /// The encoded sticky keys of `rows`; none where the deployment has no sticky columns.
+    /// The keys of `rows`: the sticky one, and those by which the service's views are asked; a view
+    /// of another source has not seen them. A row with one over its limit is refused.
     ///
     /// # Errors
-    /// A key is over its limit.
-    pub(crate) fn sticky_keys(&self, rows: &RecordBatch) -> PortResult<KeyBuffer> {
-        let sticky = pick(rows, &self.sticky);
-        if sticky.is_empty() {
-            Ok(KeyBuffer::default())
-        } else {
-            KeyBuffer::encode(&sticky)
+    /// A key cannot be encoded at all.
+    pub(crate) fn keys(&self, rows: &RecordBatch) -> PortResult<DeploymentKeys> {
+        let mut refused = BTreeMap::new();
+        let mut encode = |key: &[usize], whose: &str| {
+            let (keys, too_long) = KeyBuffer::encode_within(&pick(rows, key))?;
+            for row in too_long {
+                let words = || format!("{whose} is {}", FaultKind::Key);
+                refused.entry(row.index()).or_insert_with(words);
+            }
+            Ok::<KeyBuffer, PortError>(keys)
+        };
+        let mut sticky = KeyBuffer::default();
+        if !self.sticky.is_empty() {
+            sticky = encode(&self.sticky, "the key that routes it")?;
         }
-    }
-
-    /// Whether the service's views can be asked for the keys that `rows` have; a view of another
-    /// source has not seen them.
-    ///
-    /// # Errors
-    /// A key is over its limit; the view is named.
-    pub(crate) fn check_keys(&self, rows: &RecordBatch) -> PortResult<()> {
         for (key, view) in &self.asked {
-            KeyBuffer::encode(&pick(rows, key)).map_err(|e| {
-                PortError::new(e.kind(), format!("it asks view '{view}' for the key: {e}"))
-            })?;
+            encode(key, &format!("the key by which it asks view '{view}'"))?;
         }
-        Ok(())
+        Ok(DeploymentKeys { sticky, refused })
     }
 
-    /// The pending scores of the rows of one decoded batch, with their [`Self::sticky_keys`]: one
-    /// live and as many shadow as the route says.
+    /// The pending scores of the rows of one decoded batch, with their sticky keys: for each row
+    /// one live and as many shadow as the route says.
     ///
     /// # Errors
     /// A column that cannot be in a request.
@@ -240,6 +251,7 @@ impl Deployment {
                     request: request.clone(),
                 };
                 placed.push(PlacedScore {
+                    row,
                     shard,
                     score: Arc::new(score),
                 });

@@ -36,20 +36,6 @@ pub enum PipelineError {
         /// Another.
         second: String,
     },
-    /// An archived row that a new view does not take.
-    #[error(
-        "the record at offset {offset} of {topic}-{partition} cannot be folded by {why}; change the view's expressions"
-    )]
-    Backfill {
-        /// Topic of the record.
-        topic: String,
-        /// Its partition.
-        partition: i32,
-        /// Its offset.
-        offset: i64,
-        /// The view and what it said.
-        why: String,
-    },
     /// The archive lacks what the state had applied.
     #[error(
         "the archive of source '{source_name}' begins at offset {from} of {topic}-{partition}, and \
@@ -140,9 +126,7 @@ impl PipelineError {
             Self::NoGap { .. } | Self::ArchiveCut { .. } | Self::ArchiveGap { .. } => {
                 ErrorKind::FailedPrecondition
             }
-            Self::DeploymentColumn { .. } | Self::SharedTopic { .. } | Self::Backfill { .. } => {
-                ErrorKind::InvalidArgument
-            }
+            Self::DeploymentColumn { .. } | Self::SharedTopic { .. } => ErrorKind::InvalidArgument,
             Self::PredictionTooLarge { .. } => ErrorKind::OutOfRange,
             Self::PendingBytes { .. } => ErrorKind::DataLoss,
             Self::ThreadGone(_) | Self::Batch(_) => ErrorKind::Internal,

@@ -24,6 +24,7 @@ use forebay_core::source::SourceDef;
 use forebay_core::time::{Clock, Micros};
 use forebay_core::{PortError, PortResult};
 
+use crate::admit::Admitted;
 use crate::archive::Archiver;
 use crate::board::{Board, KnownEnd};
 use crate::error::{PipelineError, first_cause};
@@ -32,7 +33,6 @@ use crate::log_throttle::LogThrottle;
 use crate::lost::Lost;
 use crate::observer::BatchObserver;
 use crate::pace::Pace;
-use crate::prediction::RecordEncoder;
 use crate::reads::Reads;
 use crate::recovery::{Decision, Plan};
 use crate::repeats::{Repeats, keep_rows};
@@ -64,7 +64,6 @@ pub(crate) struct Ingest {
     pub(crate) writers: ShardWriters,
     pub(crate) archiver: Archiver,
     pub(crate) observers: Vec<Box<dyn BatchObserver>>,
-    pub(crate) encoder: Arc<dyn RecordEncoder>,
     pub(crate) prediction_sources: HashSet<String>,
     pub(crate) repeats: Repeats,
     /// Looks for events whose predictions lie in an accepted gap.
@@ -317,7 +316,7 @@ impl Ingest {
                 .repeats
                 .fetch_add(repeats as u64, Ordering::Relaxed);
         }
-        let mut admitted = self.step.admit(batch, self.encoder.as_ref())?;
+        let mut admitted = self.step.admit(batch)?;
         let present = self.present();
         let before = self.watermarks.read_before(&admitted.batch);
         let dated = self.watermarks.date(&admitted.batch, Some(&present));
@@ -326,13 +325,13 @@ impl Ingest {
         self.record(&records)?;
         let suspended = |name: &str, arm| self.intake.suspended(name, arm);
         let late = self.step.run(&admitted, suspended, epoch)?;
-        let batch = admitted.batch;
+        let Admitted { batch, folds, .. } = admitted;
         self.repeats.fill(&batch);
         self.repeats.save(false);
         let up_to = self.archive_up_to(batch.read_up_to.iter().map(|(place, _)| place));
         self.archiver.rows(&batch, &late, up_to, memory)?;
         let watermark = self.watermarks.published().of(&batch.source.name);
-        let brought = Brought::of(&batch, &late, dated.ahead, &before);
+        let brought = Brought::of((&batch, &folds), &late, dated.ahead, &before);
         brought.count(&self.counters, &batch.source.name, watermark);
         if !self.observers.is_empty() {
             let batch = above(batch, &self.archived)?;

@@ -226,7 +226,6 @@ impl Pipeline {
             scores: Arc::<dyn OnlineStore>::clone(&parts.store),
             store: parts.store,
             held_us,
-            encoder: parts.encoder,
             prediction_sources: parts.prediction_sources,
             repeats: parts.repeats,
             lost: Lost::default(),

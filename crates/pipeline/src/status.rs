@@ -45,8 +45,6 @@ pub struct Counters {
     pub feature_rows: AtomicU64,
     /// Repeated predictions dropped.
     pub repeats: AtomicU64,
-    /// Rows that a view or deployment refused: dead letters that the decoder did not find.
-    pub refused: AtomicU64,
     /// Tries that failed and were made again. While it rises, ingest waits for a store, a model or
     /// the broker.
     pub retries: AtomicU64,
@@ -62,6 +60,9 @@ pub struct Counters {
     pub sources: Mutex<BTreeMap<String, SourceStatus>>,
     /// Dead letters, by source and reason.
     pub dead_letters: Mutex<BTreeMap<(String, &'static str), u64>>,
+    /// Rows that a view leaves out, by source and view: an expression of it fails on them, or their
+    /// key is over its limit.
+    pub left_out: Mutex<BTreeMap<(String, String), u64>>,
     /// Per deployment.
     pub deployments: Mutex<BTreeMap<String, DeploymentStatus>>,
 }
@@ -286,8 +287,8 @@ pub struct PipelineStatus {
     pub feature_rows: u64,
     /// See [`Counters::repeats`].
     pub repeats: u64,
-    /// See [`Counters::refused`].
-    pub refused: u64,
+    /// See [`Counters::left_out`].
+    pub left_out: BTreeMap<(String, String), u64>,
     /// See [`Counters::retries`].
     pub retries: u64,
     /// See [`Counters::failing`].
@@ -383,7 +384,7 @@ impl Counters {
             unscored: read(&self.unscored),
             feature_rows: read(&self.feature_rows),
             repeats: read(&self.repeats),
-            refused: read(&self.refused),
+            left_out: self.left_out.lock().clone(),
             retries: read(&self.retries),
             failing: self.failing.lock().clone(),
             scores_waiting: deployments.values().map(|d| d.pending).sum(),

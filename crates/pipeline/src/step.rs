@@ -19,7 +19,6 @@ use forebay_core::view::ViewId;
 use crate::admit::{Admitted, Piece, admit};
 use crate::deployment::Deployment;
 use crate::error::PipelineError;
-use crate::prediction::RecordEncoder;
 
 /// What one epoch collects before it is written.
 #[derive(Debug)]
@@ -64,18 +63,14 @@ pub struct Step {
 }
 
 impl Step {
-    /// Run the views over `batch`; what they refuse becomes dead letters. One that fails for
-    /// another reason folds nothing from here on.
+    /// Run the views over `batch`. One that fails otherwise than on a row folds nothing from here
+    /// on.
     ///
     /// # Errors
-    /// A deployment's keys, or a record, cannot be encoded.
-    pub(crate) fn admit(
-        &mut self,
-        batch: SourceBatch,
-        encoder: &dyn RecordEncoder,
-    ) -> Result<Admitted, PipelineError> {
+    /// A deployment's keys cannot be encoded.
+    pub(crate) fn admit(&mut self, batch: SourceBatch) -> Result<Admitted, PipelineError> {
         let views = (self.views.as_slice(), &self.failed);
-        let admitted = admit(views, &self.deployments, encoder, batch)?;
+        let admitted = admit(views, &self.deployments, batch)?;
         self.failed
             .extend(admitted.failed.iter().map(|(view, _)| *view));
         Ok(admitted)
@@ -115,21 +110,23 @@ impl Step {
         );
         epoch.rows += batch.rows.num_rows();
         let mut late = vec![false; batch.rows.num_rows()];
-        for (view, pieces) in &admitted.folds {
+        for (view, piece) in &admitted.folds {
             let spec = view.spec();
             for (row, late) in late.iter_mut().enumerate() {
                 *late |= spec.too_late(times[row], origin.watermark_us[row], self.history_us);
             }
-            for piece in pieces {
+            if let Some(piece) = piece {
                 let by_shard = epoch.writes.iter_mut().map(|write| &mut write.folds);
                 cut(spec.id, piece, &origin, by_shard);
             }
         }
         let shards = ShardId::count(epoch.writes.len());
-        for (deployment, keys) in &admitted.sticky {
-            for placed in deployment.pending(&batch.rows, times, &origin, keys, shards)? {
+        for (deployment, keys) in &admitted.keys {
+            for placed in deployment.pending(&batch.rows, times, &origin, &keys.sticky, shards)? {
                 let (shard, key) = (usize::from(placed.shard), &placed.score.key);
-                if let Some(words) = suspended(&key.deployment, key.arm()) {
+                if let Some(words) = keys.refused.get(&placed.row) {
+                    epoch.notes[shard].add(key, UnscoredReason::RowRefused, words);
+                } else if let Some(words) = suspended(&key.deployment, key.arm()) {
                     epoch.notes[shard].add(key, UnscoredReason::Suspended, words);
                 } else {
                     epoch.writes[shard].pending.push(placed.score);

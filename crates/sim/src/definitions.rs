@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use crate::deployed::Routes;
 use crate::setup::Setup;
-use crate::world::World;
+use crate::world::{LEFT_OUT, World};
 
 /// Views that definitions may add, each by its first text.
 pub const EXTRA: [ViewId; 3] = [10, 11, 12];
@@ -95,5 +95,5 @@ pub fn extra(world: &World, id: ViewId) -> Arc<dyn CompiledView> {
     let window = Window::Range {
         preceding_us: looks_back_us(id),
     };
-    Arc::new(PlainView::new(id, &world.sources[0], "k", "x", window))
+    Arc::new(PlainView::new(id, &world.sources[0], "k", "x", window).leaving_out(LEFT_OUT))
 }

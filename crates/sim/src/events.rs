@@ -9,7 +9,7 @@ use forebay_testkit::Random;
 
 use crate::monitored::append_labels;
 use crate::sources::event;
-use crate::world::{KEYS, REFUSED, START_US, TOPIC, World};
+use crate::world::{KEYS, LEFT_OUT, START_US, TOPIC, World};
 
 /// What the views aggregate of usual events.
 const USUAL: [Option<f64>; 6] = [
@@ -18,7 +18,7 @@ const USUAL: [Option<f64>; 6] = [
     Some(1e16),
     Some(-3.25),
     None,
-    Some(REFUSED),
+    Some(LEFT_OUT),
 ];
 /// The same where the distribution has shifted.
 const SHIFTED: [Option<f64>; 6] = [
@@ -27,7 +27,7 @@ const SHIFTED: [Option<f64>; 6] = [
     Some(1e16),
     Some(1e16),
     None,
-    Some(REFUSED),
+    Some(LEFT_OUT),
 ];
 
 impl World {

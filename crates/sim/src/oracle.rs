@@ -17,7 +17,7 @@ use forebay_pipeline::archive::DEAD_LETTER_TABLE;
 
 use crate::deployed::Routes;
 use crate::world::{
-    DELAY_US, EVENTS, LIFETIME, OF_PREDICTIONS, PREDICTIONS, RECENT, REFUSED, TOPIC, World,
+    DELAY_US, EVENTS, LEFT_OUT, LIFETIME, OF_PREDICTIONS, PREDICTIONS, RECENT, TOPIC, World,
 };
 
 /// One event that counts.
@@ -37,6 +37,8 @@ pub struct Accepted {
     pub watermark_us: Option<Micros>,
     /// Too late for the view that looks back a minute.
     pub late: bool,
+    /// Every view but the one over all time leaves it out.
+    pub left_out: bool,
 }
 
 /// What the log of a world asks for.
@@ -147,10 +149,6 @@ impl Oracle {
         let mut newest: Option<Micros> = None;
         for record in world.log.history(TOPIC, partition) {
             let values = match record.values {
-                Ok(values) if values[2] == Value::Float(REFUSED) => Err("refused"),
-                other => other,
-            };
-            let values = match values {
                 Ok(values) => values,
                 Err(reason) => {
                     self.dead
@@ -181,6 +179,7 @@ impl Oracle {
                 x: values[2].clone(),
                 watermark_us,
                 late: watermark_us.is_some_and(|watermark| time_us < watermark - MINUTE_US),
+                left_out: values[2] == Value::Float(LEFT_OUT),
             });
             self.score(world, *event);
         }
@@ -247,7 +246,7 @@ fn check_rows(world: &World, oracle: &Oracle, view: u32) {
         oracle
             .accepted
             .iter()
-            .filter(|a| a.key.is_some())
+            .filter(|a| a.key.is_some() && !(view == RECENT && a.left_out))
             .map(|a| ((a.place.clone(), a.offset), a)),
     );
     for (shard, rows) in by_shard.iter().enumerate() {

@@ -76,6 +76,7 @@ fn features(oracle: &Oracle, key: Option<&str>, at: Micros, applied: &Applied) -
             && row.offset < applied.next_offset(&row.place)
             && (at - MINUTE_US..=at).contains(&row.time_us)
             && !row.late
+            && !row.left_out
     });
     count_and_total(seen)
 }
@@ -93,6 +94,7 @@ pub(crate) fn features_within(
         row.key.as_deref() == Some(key)
             && (at - back_us..=at).contains(&row.time_us)
             && !is_late(row)
+            && !row.left_out
     });
     count_and_total(seen)
 }

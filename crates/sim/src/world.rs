@@ -71,8 +71,8 @@ pub const RECENT: u32 = 1;
 pub const LIFETIME: u32 = 2;
 /// Scores by deployment.
 pub const OF_PREDICTIONS: u32 = 3;
-/// The argument at which a refusing view fails.
-pub const REFUSED: f64 = 13.0;
+/// The argument at which the expression of a view fails: it leaves the row out.
+pub const LEFT_OUT: f64 = 13.0;
 /// Memory of a process.
 pub(crate) const POOL_BYTES: usize = 256 << 10;
 /// `WATERMARK FOR ts AS ts - INTERVAL '5' SECOND`.
@@ -155,7 +155,7 @@ impl World {
             preceding_us: MINUTE_US,
         };
         let views: Vec<Arc<dyn CompiledView>> = vec![
-            Arc::new(PlainView::new(RECENT, &events, "k", "x", range).refusing(REFUSED)),
+            Arc::new(PlainView::new(RECENT, &events, "k", "x", range).leaving_out(LEFT_OUT)),
             Arc::new(PlainView::new(
                 LIFETIME,
                 &events,
@@ -214,8 +214,8 @@ impl World {
         }
     }
 
-    /// A world with `count` events that follow from `seed`: bad records, refused rows, late ones,
-    /// NULL keys and holes among them.
+    /// A world with `count` events that follow from `seed`: bad records, rows that a view leaves
+    /// out, late ones, NULL keys and holes among them.
     pub fn with_events(setup: Setup, count: usize, seed: u64) -> Self {
         let world = Self::new(setup);
         world.append_events(count, seed);

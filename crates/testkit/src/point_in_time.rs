@@ -106,7 +106,7 @@ impl Taken {
             watermark_us: vec![None; rows.num_rows()],
         };
         Ok(Self {
-            keys: Arc::new(KeyBuffer::encode(&batch.keys)?),
+            keys: Arc::new(KeyBuffer::encode_within(&batch.keys)?.0),
             batch: Arc::new(batch),
             origin: Arc::new(origin),
         })

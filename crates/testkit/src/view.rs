@@ -1,8 +1,7 @@
 //! A view and a service without SQL: count and sum of one DOUBLE column for each value of one
 //! VARCHAR column, over a window, a service that asks for them by key and may give a column of the
 //! request back, and a label that is a column. The view can be told to fail on a
-//! value, by the row's fault or its own, on every batch of more than one row, or on all, as
-//! expressions over real data do.
+//! value, by the row's fault or its own, or on every batch, as expressions over real data do.
 
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use forebay_core::aggregate::{AggregateKind, PartialClass, PartialSpec};
+use forebay_core::fault::{FaultKind, RowFault};
 use forebay_core::index::RowIndex;
 use forebay_core::ports::{CompiledLabel, CompiledService, CompiledView};
 use forebay_core::source::{Column, SourceDef};
@@ -37,9 +37,8 @@ pub struct PlainView {
     reads: Vec<usize>,
     key: usize,
     argument: usize,
-    refuses: Option<f64>,
+    leaves_out: Option<f64>,
     breaks: Option<f64>,
-    single_rows: bool,
     never: bool,
 }
 
@@ -106,18 +105,17 @@ impl PlainView {
             reads,
             key,
             argument,
-            refuses: None,
+            leaves_out: None,
             breaks: None,
-            single_rows: false,
             never: false,
         }
     }
 
-    /// The same view, whose expression fails where the argument is `value`.
+    /// The same view, whose expression fails where the argument is `value`: it leaves the row out.
     #[must_use]
-    pub fn refusing(self, value: f64) -> Self {
+    pub fn leaving_out(self, value: f64) -> Self {
         Self {
-            refuses: Some(value),
+            leaves_out: Some(value),
             ..self
         }
     }
@@ -139,15 +137,6 @@ impl PlainView {
             ..self
         }
     }
-
-    /// The same view, whose expression fails on a batch of several rows and on no single one.
-    #[must_use]
-    pub fn on_single_rows(self) -> Self {
-        Self {
-            single_rows: true,
-            ..self
-        }
-    }
 }
 
 impl CompiledView for PlainView {
@@ -163,18 +152,18 @@ impl CompiledView for PlainView {
         if self.never {
             return Err(PortError::invalid("there is no time zone 'Mars/Base'"));
         }
-        if self.single_rows && rows.num_rows() > 1 {
-            return Err(PortError::invalid(
-                "a branch that no row takes divides by zero",
-            ));
-        }
-        let (mut keys, mut times, mut arguments, mut source_rows) =
-            (vec![], vec![], vec![], vec![]);
+        let (mut keys, mut times, mut arguments, mut source_rows, mut left_out) =
+            (vec![], vec![], vec![], vec![], vec![]);
         for row in 0..rows.num_rows() {
             let value = |column: usize| Value::from_array(rows.column(column).as_ref(), row);
             let (key, argument) = (value(self.key)?, value(self.argument)?);
-            if matches!((&argument, self.refuses), (Value::Float(a), Some(b)) if *a == b) {
-                return Err(PortError::invalid("division by zero"));
+            if matches!((&argument, self.leaves_out), (Value::Float(a), Some(b)) if *a == b) {
+                left_out.push(RowFault {
+                    row: RowIndex::at(row).number(),
+                    kind: FaultKind::Division,
+                    what: "1 / x".into(),
+                });
+                continue;
             }
             if matches!((&argument, self.breaks), (Value::Float(a), Some(b)) if *a == b) {
                 return Err(PortError::internal("another type came out"));
@@ -197,6 +186,7 @@ impl CompiledView for PlainView {
             )?],
             filters: Vec::new(),
             source_rows,
+            left_out,
         })
     }
 

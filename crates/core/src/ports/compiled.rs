@@ -20,10 +20,11 @@ pub trait CompiledView: Send + Sync + Debug {
     /// them. The others may hold anything, NULL too.
     fn reads(&self) -> &[usize];
 
-    /// Filter and project decoded rows of the view's source into what tiles fold.
+    /// Filter and project decoded rows of the view's source into what tiles fold. A row on which an
+    /// expression fails (overflow, division by zero) is in [`FoldBatch::left_out`].
     ///
     /// # Errors
-    /// An expression fails on the data (overflow, division by zero).
+    /// The view fails, whatever rows there are: it is to be set aside.
     fn fold(&self, rows: &RecordBatch) -> PortResult<FoldBatch>;
 
     /// Names and types of the view's features (after *post*).

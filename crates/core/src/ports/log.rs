@@ -58,8 +58,7 @@ pub struct DeadLetter {
     pub offset: i64,
     /// Its Kafka timestamp.
     pub kafka_time_us: Option<Micros>,
-    /// The record's value, or of a refused row its columns as JSON; cut at
-    /// [`crate::limits::DEAD_LETTER_PAYLOAD_MAX_BYTES`].
+    /// The record's value, cut at [`crate::limits::DEAD_LETTER_PAYLOAD_MAX_BYTES`].
     pub payload: Vec<u8>,
     /// Stable label of a [`crate::dead_letter::DeadLetterReason`].
     pub reason: &'static str,

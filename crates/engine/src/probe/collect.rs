@@ -109,7 +109,7 @@ impl Collector {
         places: &BatchPlaces<'_>,
         keys: &SpineKeys,
     ) -> Result<()> {
-        let encoded = KeyBuffer::encode(&folded.keys)?;
+        let encoded = KeyBuffer::encode_within(&folded.keys)?.0;
         let chunk = u32::try_from(self.columns.chunks.len()).map_err(|_| {
             EngineError::Internal("a table has more batches than u32 counts".to_owned())
         })?;

@@ -154,6 +154,7 @@ impl Fold {
                 .map(|filter| filter.as_boolean().clone())
                 .collect(),
             source_rows,
+            left_out: Vec::new(),
         })
     }
 

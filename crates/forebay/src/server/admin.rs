@@ -14,6 +14,7 @@ use forebay_core::time::Micros;
 use forebay_core::{ErrorKind, PortError, PortResult};
 use forebay_engine::{Change, DefinitionFile};
 use forebay_infer::{REGISTER_WORKER_ACTION, UNREGISTER_WORKER_ACTION};
+use forebay_pipeline::PipelineStatus;
 use forebay_serve::AdminPort;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -116,6 +117,7 @@ impl Admin {
                     let fields = json!({
                         "rows": s.rows,
                         "dead_letters": s.dead_letters,
+                        "left_out": left_out_of(&status, name),
                         "lag_records": s.lag_records,
                         "watermark_us": s.watermark_us,
                         "state": s.state.label(),
@@ -157,6 +159,14 @@ impl Admin {
         let answer = registry.handle_action(action, body, Instant::now())?;
         Ok(answer.to_vec())
     }
+}
+
+/// Of each view of `source` that leaves out rows their number.
+fn left_out_of<'a>(status: &'a PipelineStatus, source: &str) -> BTreeMap<&'a str, u64> {
+    let of_source = status.left_out.iter().filter(|((of, _), _)| of == source);
+    of_source
+        .map(|((_, view), rows)| (view.as_str(), *rows))
+        .collect()
 }
 
 /// The limit, and what each part holds, may hold and was refused, as `status` says it.

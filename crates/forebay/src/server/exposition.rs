@@ -211,6 +211,9 @@ fn ingest(metrics: &Metrics, status: &PipelineStatus) {
     for ((source, reason), letters) in &status.dead_letters {
         raise(&metrics.dead_letters.with([source, *reason]), *letters);
     }
+    for ((source, view), rows) in &status.left_out {
+        raise(&metrics.left_out_records.with([source, view]), *rows);
+    }
     deployments::show(metrics, &status.deployments);
 }
 

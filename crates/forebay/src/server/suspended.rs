@@ -1,7 +1,7 @@
 //! A part of the definitions that is set aside alone, as `status` and metrics show it: one that
-//! could not be started, found where definitions are bound, one that does not compile, or a view whose state the store found
-//! damaged, or which is outdated, or whose SQL fails. Everything else runs, and other definitions
-//! may change meanwhile.
+//! could not be started, found where definitions are bound, one that does not compile, or a view
+//! whose state the store found damaged, or which is outdated, or whose SQL fails. Everything else
+//! runs, and other definitions may change meanwhile.
 
 use anyhow::Result;
 use forebay_core::ports::ViewDamage;

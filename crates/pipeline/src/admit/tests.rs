@@ -1,7 +1,8 @@
-//! What views refuse of rows, and which of them have failed, wherever the rows are cut.
+//! What views leave out of rows, and which of them have failed, wherever the rows are cut.
 
 use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
-use arrow_schema::Field;
+use arrow_schema::{Field, Schema};
+use forebay_core::ports::Origin;
 use forebay_core::source::SourceDef;
 use forebay_core::time::SECOND_US;
 use forebay_core::view::Window;
@@ -11,7 +12,7 @@ use forebay_testkit::PlainView;
 use super::*;
 
 /// A row's own fault, a view's fault, and none.
-const REFUSED: f64 = 13.0;
+const LEFT_OUT: f64 = 13.0;
 const BREAKS: f64 = 17.0;
 const FINE: f64 = 0.5;
 
@@ -34,58 +35,77 @@ fn rows(source: &SourceDef, values: &[f64]) -> RecordBatch {
     RecordBatch::try_new(Arc::new(schema), columns.collect()).expect("as declared")
 }
 
-/// Rows that are refused and folded of `values`, where they come in pieces of `lengths`, and
+fn admitted(
+    view: &PlainView,
+    failed: &BTreeSet<ViewId>,
+    source: &Arc<SourceDef>,
+    values: &[f64],
+) -> Admitted {
+    let views: [Arc<dyn CompiledView>; 1] = [Arc::new(view.clone())];
+    let batch = SourceBatch {
+        source: Arc::clone(source),
+        rows: rows(source, values),
+        origin: Origin::default(),
+        dead_letters: Vec::new(),
+        read_up_to: Vec::new(),
+        last_records: Vec::new(),
+    };
+    admit((&views, failed), &[], batch).expect("no deployment")
+}
+
+/// Rows that are left out and folded of `values`, where they come in pieces that `cuts` says, and
 /// whether the view has failed by then.
 fn taken(
     view: &PlainView,
-    source: &SourceDef,
+    source: &Arc<SourceDef>,
     values: &[f64],
     cuts: u32,
-) -> (Vec<usize>, usize, bool) {
-    let view: Arc<dyn CompiledView> = Arc::new(view.clone());
-    let (mut failed, mut refused, mut folded, mut first) = (BTreeSet::new(), vec![], 0, 0);
+) -> (Vec<u32>, usize, bool) {
+    let (mut failed, mut left_out, mut folded, mut first) = (BTreeSet::new(), vec![], 0, 0);
     for at in 1..=values.len() {
         if at < values.len() && cuts & (1 << (at - 1)) == 0 {
             continue;
         }
-        let part = rows(source, &values[first..at]);
-        let taken = take((&[&view], &failed), &[], &part).expect("no deployment");
-        refused.extend(taken.refused.keys().map(|row| first + row));
-        failed.extend(taken.failed.iter().map(|(view, _)| *view));
-        let pieces = taken.folds.iter().flat_map(|(_, pieces)| pieces);
-        folded += pieces.map(|piece| piece.keys.len()).sum::<usize>();
+        let admitted = admitted(view, &failed, source, &values[first..at]);
+        failed.extend(admitted.failed.iter().map(|(view, _)| *view));
+        for piece in admitted
+            .folds
+            .iter()
+            .filter_map(|(_, piece)| piece.as_ref())
+        {
+            let start = u32::try_from(first).expect("few");
+            left_out.extend(piece.left_out.iter().map(|fault| start + fault.row));
+            folded += piece.keys.len();
+        }
         first = at;
     }
-    (refused, folded, !failed.is_empty())
+    (left_out, folded, !failed.is_empty())
 }
 
 #[test]
-fn what_is_refused_is_so_by_the_row_alone_also_beside_what_breaks_the_view() {
-    let source = Arc::new(event_source("events", "topic"));
+fn what_is_left_out_is_so_by_the_row_alone() {
+    let source = event_source("events", "topic");
     let plain = PlainView::new(1, &source, "k", "x", Window::Lifetime);
-    let view = plain.clone().refusing(REFUSED).breaking(BREAKS);
-    for values in [
-        [REFUSED, BREAKS, REFUSED, FINE, REFUSED, FINE],
-        [BREAKS, REFUSED, FINE, FINE, BREAKS, REFUSED],
-        [FINE, FINE, REFUSED, REFUSED, BREAKS, BREAKS],
-    ] {
-        let expected: Vec<usize> = (0..6).filter(|row| values[*row] == REFUSED).collect();
-        for cuts in 0..1 << 5 {
-            let (refused, folded, failed) = taken(&view, &source, &values, cuts);
-            assert_eq!(refused, expected, "{values:?} cut by {cuts:b}");
-            assert!(
-                failed && folded <= 4,
-                "{values:?} cut by {cuts:b}: {folded}"
-            );
-        }
-        // A view that never works refuses nothing; one that none of them breaks is well.
-        let (refused, folded, failed) = taken(&plain.clone().never(), &source, &values, 0);
-        assert_eq!((refused, folded, failed), (vec![], 0, true));
-        let (refused, folded, failed) =
-            taken(&plain.clone().refusing(REFUSED), &source, &values, 5);
-        assert_eq!((refused, failed), (expected.clone(), false));
-        assert!(folded <= 6 - expected.len());
+    let view = plain.clone().leaving_out(LEFT_OUT).breaking(BREAKS);
+    let values = [LEFT_OUT, FINE, LEFT_OUT, FINE, LEFT_OUT, FINE];
+    for cuts in 0..1 << 5 {
+        let expected = (vec![0, 2, 4], 3, false);
+        assert_eq!(taken(&view, &source, &values, cuts), expected, "{cuts:b}");
     }
-    let nothing = taken(&plain.never(), &source, &[], 0);
-    assert_eq!(nothing, (vec![], 0, false), "without a row nothing is run");
+}
+
+#[test]
+fn a_view_that_fails_folds_nothing_from_then_on() {
+    let source = event_source("events", "topic");
+    let plain = PlainView::new(1, &source, "k", "x", Window::Lifetime);
+    let view = plain.clone().leaving_out(LEFT_OUT).breaking(BREAKS);
+    let values = [FINE, LEFT_OUT, BREAKS, FINE, FINE, LEFT_OUT];
+    for cuts in 0..1 << 5 {
+        let (left_out, folded, failed) = taken(&view, &source, &values, cuts);
+        assert!(failed && folded <= 1 && left_out.len() <= 1, "{cuts:b}");
+    }
+    let never = taken(&plain.clone().never(), &source, &values, 0);
+    assert_eq!(never, (vec![], 0, true));
+    let nothing = admitted(&plain.never(), &BTreeSet::new(), &source, &[]);
+    assert!(nothing.failed.is_empty(), "without a row nothing is run");
 }

@@ -4,14 +4,18 @@
 //! what was a row before, and its letters are told from the first one on.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use forebay_core::dead_letter::DeadLetterReason;
-use forebay_core::ports::{DeadLetter, SourceBatch};
+use forebay_core::ports::{CompiledView, DeadLetter, SourceBatch};
 use forebay_core::progress::TopicPartition;
 use forebay_core::time::Micros;
 
+use crate::admit::Piece;
 use crate::status::Counters;
+
+/// A view and what it folds.
+type Folded = (Arc<dyn CompiledView>, Option<Piece>);
 
 /// Counts of one batch, without what was read before.
 #[derive(Debug)]
@@ -21,13 +25,15 @@ pub(super) struct Brought<'a> {
     late: u64,
     ahead: u64,
     dead_letters: &'a [DeadLetter],
+    /// Of each view that leaves out rows its name and their number.
+    left_out: Vec<(&'a str, u64)>,
 }
 
 impl<'a> Brought<'a> {
-    /// Of `batch`, of whose rows these are `late` and so many lie `ahead`. `before` has for each of
-    /// its partitions the offset below which it was read before.
+    /// Of `batch` and what views fold of it; of its rows these are `late` and so many lie `ahead`.
+    /// `before` has for each of its partitions the offset below which it was read before.
     pub(super) fn of(
-        batch: &'a SourceBatch,
+        (batch, folds): (&'a SourceBatch, &'a [Folded]),
         late: &[bool],
         ahead: u64,
         before: &BTreeMap<TopicPartition, i64>,
@@ -41,6 +47,7 @@ impl<'a> Brought<'a> {
             late: 0,
             ahead,
             dead_letters: &batch.dead_letters,
+            left_out: Vec::new(),
         };
         let rows = origin.partition.iter().zip(&origin.offset).zip(late);
         for ((slot, offset), late) in rows {
@@ -49,16 +56,29 @@ impl<'a> Brought<'a> {
             brought.again += u64::from(!fresh);
             brought.late += u64::from(fresh && *late);
         }
+        let is_fresh = |row: usize| origin.offset[row] >= ends[origin.partition[row] as usize];
+        for (view, piece) in folds {
+            let left_out = piece.iter().flat_map(|piece| &piece.left_out);
+            let fresh = left_out.filter(|fault| is_fresh(fault.row as usize));
+            match fresh.count() {
+                0 => {}
+                rows => brought.left_out.push((&view.spec().name, rows as u64)),
+            }
+        }
         brought
     }
 
     /// Add it to what is counted of `source`, whose watermark is now this.
     pub(super) fn count(&self, counters: &Counters, source: &str, watermark_us: Option<Micros>) {
-        let refused = |letter: &&DeadLetter| letter.reason == DeadLetterReason::Refused.label();
-        let refused = self.dead_letters.iter().filter(refused).count() as u64;
         counters.rows.fetch_add(self.rows, Ordering::Relaxed);
         counters.late_rows.fetch_add(self.late, Ordering::Relaxed);
-        counters.refused.fetch_add(refused, Ordering::Relaxed);
+        if !self.left_out.is_empty() {
+            let mut left_out = counters.left_out.lock();
+            for (view, rows) in &self.left_out {
+                let of = (source.to_owned(), (*view).to_owned());
+                *left_out.entry(of).or_default() += rows;
+            }
+        }
         if !self.dead_letters.is_empty() {
             let mut reasons = counters.dead_letters.lock();
             for letter in self.dead_letters {

@@ -1,6 +1,6 @@
-//! Events that a view or deployment cannot take: they become dead letters with their bytes and the
-//! reason, no view folds them, and their neighbours go on. A view that fails for another reason
-//! than its data is set aside alone.
+//! Events that a view or a deployment cannot take: the view leaves them out, the deployment notes
+//! them, and they are events for all others. A view that fails for another reason than its data is
+//! set aside alone.
 
 use std::sync::Arc;
 
@@ -11,16 +11,19 @@ use forebay_core::ports::{
 };
 use forebay_core::prediction::{PendingScore, PredictionKey, Role};
 use forebay_core::progress::{PartitionProgress, TopicPartition};
+use forebay_core::settlement::SETTLEMENT_TABLE;
 use forebay_core::time::SECOND_US;
 use forebay_core::value::Value;
 use forebay_core::view::Window;
+use forebay_pipeline::PipelineStatus;
 use forebay_pipeline::archive::DEAD_LETTER_TABLE;
 use forebay_pipeline::pending::encode_row;
 use forebay_testkit::PlainView;
 
 use forebay_sim::oracle::check;
 use forebay_sim::world::{
-    EVENTS, LIFETIME, OF_PREDICTIONS, REFUSED, START_US, Setup, TOPIC, World, event, event_source,
+    EVENTS, LEFT_OUT, LIFETIME, OF_PREDICTIONS, RECENT, START_US, Setup, TOPIC, World, event,
+    event_source,
 };
 
 /// A view over another source than the scored one.
@@ -47,118 +50,107 @@ fn one_partition() -> World {
     })
 }
 
+fn offsets(world: &World, view: u32) -> Vec<i64> {
+    let rows = world.store.rows(view).into_iter().flatten();
+    let mut offsets: Vec<i64> = rows.map(|row| row.offset).collect();
+    offsets.sort_unstable();
+    offsets
+}
+
+fn left_out(status: &PipelineStatus) -> Vec<(&str, u64)> {
+    let left_out = status.left_out.iter();
+    left_out
+        .map(|((_, view), rows)| (view.as_str(), *rows))
+        .collect()
+}
+
 #[test]
-fn a_row_that_an_expression_refuses_is_a_dead_letter_with_its_bytes() {
+fn a_row_on_which_one_view_fails_is_left_out_of_that_view_alone() {
     let world = one_partition();
-    for x in [0.5, REFUSED, 0.5, 0.5, REFUSED] {
+    for x in [0.5, LEFT_OUT, 0.5, 0.5, LEFT_OUT] {
         append(&world, "a", x);
     }
-    world.finish(1);
+    let process = world.start(forebay_testkit::Fate::default(), 1);
+    forebay_testkit::wait_until("all are scored", || world.published_ids().len() == 5);
+    let status = process.pipeline.status();
+    process.stop().expect("nothing is in the way");
     check(&world, true);
-    let dead = world.archive.rows(DEAD_LETTER_TABLE);
-    assert_eq!(
-        dead.iter().map(|row| row.offset).collect::<Vec<_>>(),
-        [1, 4]
-    );
-    let text = |column: &str| match &dead[0].values[column] {
-        Value::Text(text) => text.to_string(),
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(text("reason"), "refused");
-    assert_eq!(text("detail"), "view 'view_1': division by zero");
-    let payload: serde_json::Value = serde_json::from_str(&text("payload")).expect("JSON");
-    assert_eq!(
-        payload,
-        serde_json::json!({ "k": "a", "ts": START_US + SECOND_US, "x": 13.0, "n": 1 })
-    );
+    assert_eq!(offsets(&world, RECENT), [0, 2, 3]);
+    assert_eq!(offsets(&world, LIFETIME), [0, 1, 2, 3, 4]);
+    assert_eq!(world.archive.rows(EVENTS).len(), 5);
+    assert!(world.archive.rows(DEAD_LETTER_TABLE).is_empty());
+    assert_eq!(left_out(&status), [("view_1", 2)]);
 }
 
 #[test]
-fn a_row_that_is_refused_moves_no_watermark() {
+fn a_row_that_is_left_out_moves_the_watermark_as_every_event_does() {
     let world = one_partition();
     append(&world, "a", 0.5);
-    // An hour ahead: were it accepted, the next row would be too late.
-    world.log.append(
-        TOPIC,
-        0,
-        Ok(event(
-            Some("a"),
-            START_US + 3_600 * SECOND_US,
-            Some(REFUSED),
-            1,
-        )),
-    );
+    let ahead_us = START_US + 3_600 * SECOND_US;
+    let ahead = event(Some("a"), ahead_us, Some(LEFT_OUT), 1);
+    world.log.append(TOPIC, 0, Ok(ahead));
     append(&world, "a", 0.5);
     world.finish(1);
     check(&world, true);
-    assert!(
-        world
-            .store
-            .rows(LIFETIME)
-            .iter()
-            .flatten()
-            .all(|row| !row.late)
-    );
     assert_eq!(
         world.watermarks.of(EVENTS),
-        Some(START_US + 2 * SECOND_US - forebay_sim::world::DELAY_US)
+        Some(ahead_us - forebay_sim::world::DELAY_US)
     );
 }
 
-#[test]
-fn a_key_over_its_limit_is_a_dead_letter_and_ingest_goes_on() {
-    let world = one_partition();
-    append(&world, "a", 0.5);
-    let long = append(&world, &"x".repeat(KEY_MAX_BYTES), 0.5);
-    append(&world, "a", 0.5);
+/// A world of three events, the one in the middle with a key over its limit, read by one process.
+fn with_a_long_key(world: &World) -> PipelineStatus {
+    append(world, "a", 0.5);
+    append(world, &"x".repeat(KEY_MAX_BYTES), 0.5);
+    append(world, "b", 0.5);
     let process = world.start(forebay_testkit::Fate::default(), 1);
     forebay_testkit::wait_until("both neighbours are scored", || {
         world.published_ids().len() == 2
     });
+    forebay_testkit::wait_until("the log is read", || {
+        world.log.is_read() && world.store.unfinished() == (0, 0)
+    });
     let status = process.pipeline.status();
     process.stop().expect("nothing is in the way");
-    assert_eq!((status.refused, status.failed), (1, None));
     assert_eq!(
-        (
-            status.sources[EVENTS].rows,
-            status.sources[EVENTS].dead_letters
-        ),
-        (2, 1)
+        (status.retries, status.failed.is_some()),
+        (0, false),
+        "{status:?}"
     );
-    let dead = world.archive.rows(DEAD_LETTER_TABLE);
-    assert_eq!(
-        dead.iter().map(|row| row.offset).collect::<Vec<_>>(),
-        [long]
-    );
-    assert!(
-        matches!(&dead[0].values["detail"], Value::Text(text) if text.contains("KEY_MAX_BYTES")),
-        "{dead:?}"
-    );
-    assert_eq!(
-        world
-            .store
-            .rows(LIFETIME)
-            .iter()
-            .map(Vec::len)
-            .sum::<usize>(),
-        2
-    );
+    assert!(world.archive.rows(DEAD_LETTER_TABLE).is_empty());
+    assert_eq!(world.archive.rows(EVENTS).len(), 3, "it is an event");
+    status
+}
+
+fn assert_noted(world: &World, words: &str) {
+    let notes = world.archive.rows(SETTLEMENT_TABLE);
+    let [note] = notes.as_slice() else {
+        panic!("{notes:?}")
+    };
+    let text = |name: &str| match &note.values[name] {
+        Value::Text(text) => text.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(text("reason"), "row_refused");
+    assert!(text("detail").contains(words), "{}", text("detail"));
 }
 
 #[test]
-fn an_expression_that_fails_on_batches_and_on_no_row_is_taken_row_by_row() {
-    let mut world = World::with_events(Setup::default(), 40, 17);
-    let source = Arc::clone(&world.sources[0]);
-    let fussy = PlainView::new(LIFETIME, &source, "k", "x", Window::Lifetime).on_single_rows();
-    world.views[1] = Arc::new(fussy);
-    world.finish(1);
-    check(&world, true);
+fn an_event_whose_key_is_over_its_limit_is_in_no_view_and_has_no_score() {
+    let world = one_partition();
+    let status = with_a_long_key(&world);
+    assert_eq!(left_out(&status), [("view_1", 1), ("view_2", 1)]);
+    assert_eq!(offsets(&world, LIFETIME), [0, 2]);
+    assert_noted(
+        &world,
+        "the key that routes it is longer than 1024 bytes (KEY_MAX_BYTES)",
+    );
 }
 
 /// The key is of no view of the source itself: a view over another source is asked for it, when the
 /// event is scored.
 #[test]
-fn a_key_that_only_its_deployment_asks_for_is_a_dead_letter_too_and_ingest_goes_on() {
+fn an_event_with_a_key_that_only_its_deployment_asks_for_has_no_score_either() {
     let setup = Setup {
         partitions: 1,
         asks: OF_ROUTES,
@@ -178,45 +170,10 @@ fn a_key_that_only_its_deployment_asks_for_is_a_dead_letter_too_and_ingest_goes_
         Window::Lifetime,
     )));
     world.sources.push(routes);
-    append(&world, "a", 0.5);
-    let long = append(&world, &"x".repeat(2_000), 0.5);
-    append(&world, "b", 0.5);
-    let process = world.start(forebay_testkit::Fate::default(), 1);
-    forebay_testkit::wait_until("both neighbours are scored", || {
-        world.published_ids().len() == 2
-    });
-    forebay_testkit::wait_until("the log is read", || {
-        world.log.is_read() && world.store.unfinished() == (0, 0)
-    });
-    let status = process.pipeline.status();
-    process.stop().expect("nothing is in the way");
-    assert_eq!(
-        (
-            status.refused,
-            status.unscored,
-            status.retries,
-            status.failed.is_some()
-        ),
-        (1, 0, 0, false),
-        "{status:?}"
-    );
-    let dead = world.archive.rows(DEAD_LETTER_TABLE);
-    assert_eq!(
-        dead.iter().map(|row| row.offset).collect::<Vec<_>>(),
-        [long]
-    );
-    let Value::Text(detail) = &dead[0].values["detail"] else {
-        panic!("{dead:?}")
-    };
-    assert!(
-        detail.starts_with("deployment 'scorer': it asks view 'view_4'")
-            && detail.contains("KEY_MAX_BYTES")
-    );
-    assert_eq!(
-        world.archive.rows(EVENTS).len(),
-        2,
-        "what is refused is no event of the source"
-    );
+    let status = with_a_long_key(&world);
+    assert_eq!(left_out(&status), []);
+    let words = "the key by which it asks view 'view_4' is longer than 1024 bytes (KEY_MAX_BYTES)";
+    assert_noted(&world, words);
 }
 
 /// As an earlier version left it: the pending score of an event whose key is too long.
@@ -308,17 +265,12 @@ fn assert_aside(world: &World, words: &str) {
 #[test]
 fn a_view_that_breaks_on_a_row_is_set_aside_alone_and_keeps_no_other_from_the_row() {
     let world = with_extra(|view| view.breaking(BREAKS));
-    for x in [0.5, 0.5, BREAKS, REFUSED, 0.5] {
+    for x in [0.5, 0.5, BREAKS, LEFT_OUT, 0.5] {
         append(&world, "a", x);
     }
     world.finish(1);
     check(&world, true);
     assert_aside(&world, "another type came out");
-    assert_eq!(
-        world.archive.rows(DEAD_LETTER_TABLE).len(),
-        1,
-        "the refused"
-    );
     let folded = world.store.rows(EXTRA);
     assert!(folded.iter().flatten().count() < 4, "it lacks rows");
     // It stays so, and all else goes on, whatever comes and however often ingest begins anew.
@@ -332,14 +284,13 @@ fn a_view_that_breaks_on_a_row_is_set_aside_alone_and_keeps_no_other_from_the_ro
 }
 
 #[test]
-fn a_view_whose_sql_fails_without_any_row_refuses_no_row() {
+fn a_view_whose_sql_fails_on_every_batch_is_set_aside_alone() {
     let world = with_extra(PlainView::never);
-    for x in [0.5, REFUSED, 0.5] {
+    for x in [0.5, LEFT_OUT, 0.5] {
         append(&world, "a", x);
     }
     world.finish(1);
     check(&world, true);
     assert_aside(&world, "no time zone 'Mars/Base'");
-    let dead = world.archive.rows(DEAD_LETTER_TABLE);
-    assert_eq!(dead.iter().map(|row| row.offset).collect::<Vec<_>>(), [1]);
+    assert!(offsets(&world, EXTRA).is_empty());
 }

@@ -14,13 +14,14 @@ use forebay_core::ports::{
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::source::meta;
 use forebay_core::time::MINUTE_US;
+use forebay_core::value::Value;
 use forebay_core::view::{ViewId, Window};
 use forebay_pipeline::backfill::{Filling, Until, backfill};
 use forebay_pipeline::{PipelineError, not_begun};
 use forebay_testkit::{Fate, MemoryStore, PlainView, StoredRow, unbounded_budget, wait_until};
 
 use forebay_sim::oracle::check;
-use forebay_sim::world::{EVENTS, RECENT, Setup, TOPIC, World};
+use forebay_sim::world::{EVENTS, LEFT_OUT, RECENT, Setup, TOPIC, World};
 
 const ADDED: ViewId = 9;
 
@@ -35,6 +36,7 @@ fn added(world: &World) -> PlainView {
             preceding_us: MINUTE_US,
         },
     )
+    .leaving_out(LEFT_OUT)
 }
 
 /// How far the fill of the view is.
@@ -366,22 +368,21 @@ fn a_fill_does_not_go_on_over_a_table_that_took_the_place_of_its_own() {
 }
 
 #[test]
-fn a_row_that_the_view_refuses_is_named() {
-    let world = World::with_events(Setup::default(), 40, 73);
+fn a_fill_leaves_out_the_rows_that_ingest_would_leave_out() {
+    let world = World::with_events(Setup::default(), 80, 73);
     world.finish(1);
-    let error = fill(&world, &added(&world).refusing(0.5))
-        .expect_err("there are such rows")
-        .to_string();
-    let named = |row: &forebay_testkit::ArchivedRow| {
-        let place = &row.place;
-        row.values["x"] == forebay_core::value::Value::Float(0.5)
-            && error.contains(&format!(
-                "offset {} of {}-{} ",
-                row.offset, place.topic, place.partition
-            ))
-    };
-    assert!(world.archive.rows(EVENTS).iter().any(named), "{error}");
-    assert!(error.contains("view 'view_9': division by zero"), "{error}");
+    let view = added(&world).leaving_out(0.5);
+    fill(&world, &view).expect("it leaves out what it cannot take");
+    let has_it = |row: &&forebay_testkit::ArchivedRow| row.values["x"] == Value::Float(0.5);
+    let archived = world.archive.rows(EVENTS);
+    let left_out = archived.iter().filter(has_it).count();
+    assert!(left_out > 0, "there are such rows");
+    let half = Value::Float(0.5);
+    let filled = rows(&world, ADDED);
+    assert!(filled.iter().flatten().all(|row| row.arguments[0] != half));
+    let with_key = |row: &&forebay_testkit::ArchivedRow| row.values["k"] != Value::Null;
+    let expected = archived.iter().filter(with_key).filter(|row| !has_it(row));
+    assert_eq!(filled.iter().flatten().count(), expected.count());
 }
 
 #[test]

@@ -19,7 +19,7 @@ use forebay_testkit::{
     Fate, MemoryArchive, PlainView, Point, StoredRow, TableFault, unbounded_budget, wait_until,
 };
 
-use forebay_sim::world::{EVENTS, Process, RECENT, Setup, TOPIC, World};
+use forebay_sim::world::{EVENTS, LEFT_OUT, Process, RECENT, Setup, TOPIC, World};
 
 const ADDED: ViewId = 9;
 
@@ -36,6 +36,7 @@ fn fill(world: &World) -> Result<usize, PipelineError> {
     let preceding_us = MINUTE_US;
     let source = &world.sources[0];
     let view = PlainView::new(ADDED, source, "k", "x", Window::Range { preceding_us });
+    let view = view.leaving_out(LEFT_OUT);
     world
         .store
         .register_view(Arc::clone(view.spec()))

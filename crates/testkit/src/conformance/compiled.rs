@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray, new_null_array};
 use arrow_schema::{Field, Schema};
+use forebay_core::fault::RowFault;
+use forebay_core::index::RowIndex;
 use forebay_core::ports::{CompiledLabel, CompiledService, CompiledView};
 use forebay_core::source::SourceDef;
 use forebay_core::view::FoldBatch;
@@ -33,6 +35,11 @@ pub fn compiled_view(view: &dyn CompiledView, source: &SourceDef, rows: &RecordB
     assert!(lengths.chain([folded.times.len()]).all(|rows| rows == kept));
     assert!(folded.source_rows.is_sorted_by(|a, b| a < b), "in order");
     assert!(kept > 0, "the rows are to have some that the view takes");
+    let left_out: Vec<u32> = folded.left_out.iter().map(|fault| fault.row).collect();
+    assert!(left_out.is_sorted_by(|a, b| a < b), "in order, each once");
+    let is_kept = |row: &u32| folded.source_rows.contains(row);
+    assert!(!left_out.iter().any(is_kept), "a row is kept or left out");
+    one_by_one(view, rows, &folded);
     same(
         &view.fold(&unread_as_null(rows, reads)).expect("folded"),
         &folded,
@@ -111,6 +118,21 @@ fn same(one: &FoldBatch, other: &FoldBatch) {
     assert_eq!(one.arguments, other.arguments);
     assert_eq!(one.filters, other.filters);
     assert_eq!(one.source_rows, other.source_rows);
+    assert_eq!(one.left_out, other.left_out);
+}
+
+/// What is kept and left out of a row follows from the row alone.
+fn one_by_one(view: &dyn CompiledView, rows: &RecordBatch, whole: &FoldBatch) {
+    for row in RowIndex::all(rows.num_rows()) {
+        let alone = view.fold(&rows.slice(row.index(), 1)).expect("folded");
+        let kept = whole.source_rows.contains(&row.number());
+        assert_eq!(alone.source_rows.len(), usize::from(kept), "row {row:?}");
+        let of_row = |fault: &&RowFault| fault.row == row.number();
+        let fault = whole.left_out.iter().find(of_row);
+        let alone = alone.left_out.first();
+        let why = |fault: &RowFault| (fault.kind, Arc::clone(&fault.what));
+        assert_eq!(alone.map(why), fault.map(why), "row {row:?}");
+    }
 }
 
 fn finishes(view: &dyn CompiledView, folded: &FoldBatch) {

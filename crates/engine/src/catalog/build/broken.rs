@@ -86,6 +86,7 @@ impl Builder<'_> {
             Some(statement) => Some(statement),
             None => broken.statement.clone(),
         };
+        let next_view_id = self.after.state.next_view_id;
         let error = match statement.clone() {
             Some(statement) => match self.add(statement, in_files) {
                 Ok(()) => return Ok(()),
@@ -93,6 +94,8 @@ impl Builder<'_> {
             },
             None => broken.why.clone(),
         };
+        // No version was made.
+        self.after.state.next_view_id = next_view_id;
         if in_files {
             let text = Some(broken.state.text.clone());
             let note = format!("it stays set aside: {error}");

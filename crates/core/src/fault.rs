@@ -1,0 +1,76 @@
+//! Why one row of an expression has no value. A fault is a value of its row: the rows beside it are
+//! not touched, and whether it counts is decided by the expression around it (`engine/src/scalar`).
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::limits::KEY_MAX_BYTES;
+
+/// Kinds of faults. The names are part of what users see and never change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FaultKind {
+    /// An integer is divided by zero.
+    Division,
+    /// A result does not fit into its type.
+    Overflow,
+    /// A value has no counterpart in the type that it is cast to.
+    Cast,
+    /// An argument lies outside of what the function is defined on.
+    Range,
+    /// The entity key is over its limit.
+    Key,
+}
+
+impl FaultKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [
+        Self::Division,
+        Self::Overflow,
+        Self::Cast,
+        Self::Range,
+        Self::Key,
+    ];
+
+    /// Name in metrics, statuses and tables.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Division => "division_by_zero",
+            Self::Overflow => "overflow",
+            Self::Cast => "cast",
+            Self::Range => "out_of_range",
+            Self::Key => "key_too_long",
+        }
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Division => "division by zero",
+            Self::Overflow => "the result does not fit into its type",
+            Self::Cast => "the value cannot be cast",
+            Self::Range => "an argument is out of range",
+            Self::Key => {
+                return write!(f, "longer than {KEY_MAX_BYTES} bytes (KEY_MAX_BYTES)");
+            }
+        })
+    }
+}
+
+/// A row that has no value, and what fails there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowFault {
+    /// Index of the row in its batch.
+    pub row: u32,
+    /// Why.
+    pub kind: FaultKind,
+    /// The expression that fails, as it is written; of a key its columns.
+    pub what: Arc<str>,
+}
+
+impl fmt::Display for RowFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.kind)
+    }
+}
