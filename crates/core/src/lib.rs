@@ -16,6 +16,7 @@ pub mod definition;
 pub mod digest;
 pub mod error;
 pub mod exact;
+pub mod fault;
 pub mod index;
 pub mod invariant;
 pub mod key;

@@ -18,6 +18,7 @@ mod memory;
 mod name;
 mod parse;
 mod probe;
+mod scalar;
 #[cfg(test)]
 mod remedies;
 mod service;
