@@ -2,6 +2,7 @@
 //! not touched, and whether it counts is decided by the expression around it (`engine/src/scalar`).
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Kinds of faults. The names are part of what users see and never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,4 +42,15 @@ impl fmt::Display for FaultKind {
             Self::Range => "an argument is out of range",
         })
     }
+}
+
+/// A row that has no place in what a view folds: an expression that counts has no value on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowFault {
+    /// Its index in the decoded batch.
+    pub row: u32,
+    /// Why.
+    pub kind: FaultKind,
+    /// The expression as it reads, and the reason in words.
+    pub what: Arc<str>,
 }

@@ -11,6 +11,7 @@ use arrow_array::{Array, ArrayRef, BooleanArray, TimestampMicrosecondArray};
 use arrow_schema::DataType;
 
 use crate::aggregate::{AggregateKind, PartialSpec};
+use crate::fault::RowFault;
 use crate::source::Column;
 use crate::time::Micros;
 use crate::watermark::is_too_late;
@@ -124,6 +125,9 @@ pub struct FoldBatch {
     pub filters: Vec<BooleanArray>,
     /// For each row its index in the decoded batch (to find offset and watermark).
     pub source_rows: Vec<u32>,
+    /// Rows that pass the WHERE, or might, and cannot be folded; ascending, none of them in
+    /// `source_rows`.
+    pub left_out: Vec<RowFault>,
 }
 
 impl FoldBatch {
@@ -137,6 +141,7 @@ impl FoldBatch {
             + filters.sum::<usize>()
             + self.times.get_array_memory_size()
             + size_of_val(self.source_rows.as_slice())
+            + size_of_val(self.left_out.as_slice())
     }
 }
 

@@ -18,9 +18,9 @@ mod memory;
 mod name;
 mod parse;
 mod probe;
-mod scalar;
 #[cfg(test)]
 mod remedies;
+mod scalar;
 mod service;
 mod session;
 mod view;

@@ -156,6 +156,7 @@ fn epoch_writes(year: &Year, views: &[Arc<ViewSpec>], from: usize, to: usize) ->
             arguments: vec![Arc::new(Float64Array::from(year.values[from..to].to_vec()))],
             filters: vec![],
             source_rows: (0..rows as u32).collect(),
+            left_out: Vec::new(),
         });
         let mut routed = vec![Vec::new(); usize::from(SHARDS)];
         for row in 0..rows {

@@ -159,14 +159,16 @@ fn fold_sound(
     if rows.num_rows() == 0 {
         return (Vec::new(), None);
     }
+    let who = format!("view '{}'", view.spec().name);
     if let Ok(piece) = fold(view, rows, 0) {
+        refuse_left_out(refused, &who, &piece);
         return (vec![piece], None);
     }
     let on_nulls = nulls_of(view.spec(), rows).and_then(|nulls| fold(view, &nulls, 0));
     if let Err(error) = on_nulls {
         return (Vec::new(), Some(error));
     }
-    let (who, mut fault) = (format!("view '{}'", view.spec().name), None);
+    let mut fault = None;
     let mut judge = |row: usize, error: PortError| {
         if is_of_data(&error) {
             refuse(refused, row, &who, &error);
@@ -177,8 +179,22 @@ fn fold_sound(
     };
     let take = &mut |rows: &RecordBatch, first| fold(view, rows, first);
     match halve(rows, 0, take, &mut judge) {
-        Ok(pieces) => (pieces, fault),
+        Ok(pieces) => {
+            for piece in &pieces {
+                refuse_left_out(refused, &who, piece);
+            }
+            (pieces, fault)
+        }
         Err(error) => (Vec::new(), Some(error)),
+    }
+}
+
+/// `who` refuses the rows that its fold leaves out.
+fn refuse_left_out(refused: &mut Refused, who: &str, piece: &Piece) {
+    for fault in &piece.fold.left_out {
+        let row = fault.row as usize;
+        let kept = refused.entry(row);
+        kept.or_insert_with(|| format!("{who}: {}", fault.what));
     }
 }
 
@@ -242,6 +258,9 @@ fn fold(view: &dyn CompiledView, rows: &RecordBatch, first: usize) -> PortResult
     let first = RowIndex::at(first).number();
     if first > 0 {
         fold.source_rows.iter_mut().for_each(|row| *row += first);
+        fold.left_out
+            .iter_mut()
+            .for_each(|fault| fault.row += first);
     }
     Ok(Piece {
         fold: Arc::new(fold),
@@ -262,6 +281,9 @@ pub(crate) fn fold_whole(
     let mut judge = |row, error| refuse_or_fail(&mut refused, row, &who, error);
     let take = &mut |rows: &RecordBatch, first| fold(view, rows, first);
     let pieces = halve(rows, 0, take, &mut judge)?;
+    for piece in &pieces {
+        refuse_left_out(&mut refused, &who, piece);
+    }
     Ok(refused.pop_first().map_or(Ok(pieces), Err))
 }
 

@@ -197,6 +197,7 @@ impl CompiledView for PlainView {
             )?],
             filters: Vec::new(),
             source_rows,
+            left_out: Vec::new(),
         })
     }
 

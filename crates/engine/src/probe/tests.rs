@@ -107,6 +107,7 @@ fn folded_of(batch: &[Drawn]) -> FoldBatch {
         ],
         filters: vec![batch.iter().map(|e| e.3).collect::<BooleanArray>()],
         source_rows: (0..u32::try_from(batch.len()).expect("few")).collect(),
+        left_out: Vec::new(),
     }
 }
 

@@ -152,8 +152,8 @@ impl Function {
     pub(crate) fn overload(&self, arguments: &[Option<Type>]) -> Option<&'static Overload> {
         let fits = |overload: &&'static Overload, widening: bool| {
             let fixed = overload.arguments.len();
-            let enough = arguments.len() == fixed
-                || (arguments.len() > fixed && overload.rest.is_some());
+            let enough =
+                arguments.len() == fixed || (arguments.len() > fixed && overload.rest.is_some());
             let wanted = overload
                 .arguments
                 .iter()

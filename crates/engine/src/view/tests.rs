@@ -160,7 +160,6 @@ fn states_arguments_and_filters_are_kept_once() {
         .map(|f| f.name().as_str())
         .collect();
     assert_eq!(names, ["c", "c1", "a", "s", "d", "v", "sn", "an", "a1"]);
-    assert_eq!(view.feature_outputs(), [2, 3, 4, 5, 6, 7, 8, 9, 10]);
     assert_eq!(spec.lateness_us(0), None);
 }
 

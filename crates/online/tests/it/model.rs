@@ -224,6 +224,7 @@ pub(crate) fn fold_batch(events: &[Event]) -> (Arc<FoldBatch>, Arc<KeyBuffer>, A
         ],
         filters: vec![filter.finish()],
         source_rows: kept.iter().map(|&i| i as u32).collect(),
+        left_out: Vec::new(),
         keys: vec![Arc::clone(&keys)],
     };
     let partitions: Vec<i32> = events

@@ -142,6 +142,7 @@ fn write_of(store: &dyn OnlineStore, shard: u16, events: &[Event]) -> ShardWrite
         arguments: vec![values],
         filters: Vec::new(),
         source_rows: rows().map(RowIndex::number).collect(),
+        left_out: Vec::new(),
     };
     let origin = Origin {
         partitions: vec![partition()],

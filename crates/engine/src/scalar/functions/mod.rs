@@ -1,6 +1,8 @@
 //! Every scalar function that a definition may call, one file a family. Nothing else can be called:
 //! a function is admitted by an entry here, with its meaning at the edges and its conformance test.
 
+pub(super) mod calendar;
+
 use super::function::Function;
 
 /// The families.
