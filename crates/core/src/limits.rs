@@ -234,3 +234,9 @@ pub const FILL_ROUNDS_MAX: usize = 32;
 pub const MODEL_FILES_MAX: usize = 64;
 /// Address that a worker announces, bytes.
 pub const WORKER_ADDRESS_MAX_BYTES: usize = 256;
+/// One text that a scalar function makes, bytes: a longer one is an error of its row.
+pub const TEXT_MAX_BYTES: usize = 1 << 20;
+/// Each text that `levenshtein` compares, characters: the time it takes grows with the square.
+pub const LEVENSHTEIN_MAX_CHARS: usize = 1_024;
+/// A compiled regular expression, bytes.
+pub const REGEX_MAX_BYTES: usize = 1 << 20;

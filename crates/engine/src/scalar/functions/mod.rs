@@ -1,10 +1,24 @@
 //! Every scalar function that a definition may call, one file a family. Nothing else can be called:
 //! a function is admitted by an entry here, with its meaning at the edges and its conformance test.
 
+mod angles;
+mod form;
+mod math;
+mod rounding;
+mod rows;
+
 use super::function::Function;
 
-/// The families.
-pub(crate) const FAMILIES: &[(&str, &[Function])] = &[];
+/// The families of each file: what they are about, and their functions.
+const FILES: &[&[(&str, &[Function])]] = &[
+    math::FAMILIES,
+    angles::FAMILIES,
+];
+
+/// The families, in the order of the documentation.
+pub(crate) fn families() -> impl Iterator<Item = (&'static str, &'static [Function])> {
+    FILES.iter().copied().flatten().copied()
+}
 
 /// The function that goes by `name`, in lower case.
 pub(crate) fn function(name: &str) -> Option<&'static Function> {
@@ -13,5 +27,5 @@ pub(crate) fn function(name: &str) -> Option<&'static Function> {
 
 /// All functions.
 pub(crate) fn all() -> impl Iterator<Item = &'static Function> {
-    FAMILIES.iter().flat_map(|(_, functions)| functions.iter())
+    families().flat_map(|(_, functions)| functions)
 }
