@@ -6,6 +6,9 @@ mod form;
 mod math;
 mod rounding;
 mod rows;
+mod text;
+mod text_making;
+mod text_parts;
 
 use super::function::Function;
 
@@ -13,6 +16,9 @@ use super::function::Function;
 const FILES: &[&[(&str, &[Function])]] = &[
     math::FAMILIES,
     angles::FAMILIES,
+    text::FAMILIES,
+    text_parts::FAMILIES,
+    text_making::FAMILIES,
 ];
 
 /// The families, in the order of the documentation.
