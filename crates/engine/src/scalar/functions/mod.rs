@@ -3,7 +3,12 @@
 
 mod angles;
 mod form;
+mod geo;
+mod hash;
+mod json;
+mod json_text;
 mod math;
+pub(crate) mod regexp;
 mod rounding;
 mod rows;
 mod text;
@@ -19,6 +24,10 @@ const FILES: &[&[(&str, &[Function])]] = &[
     text::FAMILIES,
     text_parts::FAMILIES,
     text_making::FAMILIES,
+    regexp::FAMILIES,
+    json::FAMILIES,
+    hash::FAMILIES,
+    geo::FAMILIES,
 ];
 
 /// The families, in the order of the documentation.
