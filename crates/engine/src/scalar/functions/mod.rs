@@ -13,6 +13,8 @@ mod math;
 pub(crate) mod regexp;
 mod rounding;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod text;
 mod text_making;
 mod text_parts;
