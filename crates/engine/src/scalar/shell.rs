@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow_schema::DataType;
+use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::common::internal_err;
 use datafusion::error::Result;
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use super::forms::Form;
@@ -204,6 +204,29 @@ impl ScalarUDFImpl for Shell {
                 overload.result.arrow()
             }
         })
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let types: Vec<DataType> = args
+            .arg_fields
+            .iter()
+            .map(|field| field.data_type().clone())
+            .collect();
+        let first = args.scalar_arguments.first().copied().flatten();
+        let first = first.and_then(|value| value.try_as_str().flatten());
+        let data_type = match self.subject {
+            // The type may follow from what is asked for.
+            Subject::Function(function) => {
+                let given = self.types(&types)?;
+                let function = functions::called(function.name, first).unwrap_or(function);
+                let overload = function
+                    .overload(&given)
+                    .ok_or_else(|| misfit(function, &given))?;
+                overload.result.arrow()
+            }
+            _ => self.return_type(&types)?,
+        };
+        Ok(Arc::new(Field::new(&self.name, data_type, true)))
     }
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {

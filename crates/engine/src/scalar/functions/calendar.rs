@@ -132,9 +132,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn dates_agree_with_chrono(micros in -62_000_000_000_000_000_i64..250_000_000_000_000_000, months in -1_000_i64..1_000) {
-            let (civil, date) = (Civil::of(micros), DateTime::from_timestamp_micros(micros).expect("near"));
-            prop_assert_eq!((civil.year, civil.month, civil.day), (i64::from(date.year()), i64::from(date.month()), i64::from(date.day())));
+        fn dates_agree_with_chrono(
+            micros in -62_000_000_000_000_000_i64..250_000_000_000_000_000,
+            months in -1_000_i64..1_000,
+        ) {
+            let civil = Civil::of(micros);
+            let date = DateTime::from_timestamp_micros(micros).expect("near");
+            let theirs = (i64::from(date.year()), i64::from(date.month()), i64::from(date.day()));
+            prop_assert_eq!((civil.year, civil.month, civil.day), theirs);
             prop_assert_eq!(civil.micros(), Some(micros));
             prop_assert_eq!(civil.day_of_year(), i64::from(date.ordinal()));
             let week = date.iso_week();
@@ -142,8 +147,13 @@ mod tests {
             let weekday = date.weekday().number_from_monday();
             prop_assert_eq!(iso_weekday(micros.div_euclid(DAY_US)), i64::from(weekday));
             let by = Months::new(u32::try_from(months.abs()).expect("small"));
-            let later = if months < 0 { date.checked_sub_months(by) } else { date.checked_add_months(by) };
-            prop_assert_eq!(civil.plus_months(months).micros(), later.map(|later| later.timestamp_micros()));
+            let later = if months < 0 {
+                date.checked_sub_months(by)
+            } else {
+                date.checked_add_months(by)
+            };
+            let later = later.map(|later| later.timestamp_micros());
+            prop_assert_eq!(civil.plus_months(months).micros(), later);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Calls: casts that a text asks for, the special forms, and the functions of the table.
 
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
 use datafusion::logical_expr::Expr;
 
 use super::{Lowered, Lowering, Typed};
@@ -91,9 +93,16 @@ impl Lowering<'_> {
         Ok(Typed::new(slot, of))
     }
 
+    /// The text that `typed` is, if it is a constant.
+    fn constant_text(&self, typed: Typed) -> Option<&str> {
+        let array = self.builder.constant(typed.slot)?.as_string_opt::<i32>()?;
+        array.is_valid(0).then(|| array.value(0))
+    }
+
     /// A function of the table.
     pub(super) fn called(&mut self, name: &str, args: &[Typed]) -> Lowered {
-        let Some(function) = functions::function(name) else {
+        let first = args.first().and_then(|arg| self.constant_text(*arg));
+        let Some(function) = functions::called(name, first) else {
             return Err(unknown_function(name));
         };
         let types: Vec<Option<Type>> = args.iter().map(|arg| arg.of).collect();
