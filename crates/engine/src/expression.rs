@@ -99,11 +99,6 @@ impl Program {
         self.code.reads()
     }
 
-    /// Types of its expressions.
-    pub(crate) fn types(&self) -> impl Iterator<Item = &DataType> + '_ {
-        self.code.types()
-    }
-
     /// The same over columns that stand at other places: `place` tells where each is now.
     pub(crate) fn moved(mut self, place: impl Fn(usize) -> usize) -> Self {
         self.code.move_inputs(place);
@@ -120,6 +115,15 @@ impl Program {
     /// # Errors
     /// Something else than a row.
     pub(crate) fn run(&self, columns: &[ArrayRef], rows: usize) -> PortResult<Vec<Evaluated>> {
+        for (index, data_type) in self.code.inputs() {
+            let found = &columns[index];
+            if found.data_type() != data_type || found.len() != rows {
+                let (object, found, count) = (&self.object, found.data_type(), found.len());
+                return Err(PortError::invalid(format!(
+                    "{object}: the columns are not as declared: {count} values of {found} for {rows} of {data_type}"
+                )));
+            }
+        }
         let values = self.code.run(columns, rows);
         values.map_err(|error| {
             let message = format!("{}: {}", self.object, error.message());

@@ -71,10 +71,6 @@ impl CodeBuilder {
         )))
     }
 
-    pub(super) fn data_type(&self, slot: Slot) -> &DataType {
-        &self.nodes[slot.index()].data_type
-    }
-
     /// How the operation reads.
     pub(super) fn text(&self, slot: Slot) -> &Arc<str> {
         &self.nodes[slot.index()].text

@@ -169,8 +169,13 @@ impl Truth {
 impl Code {
     /// Columns that it reads.
     pub(crate) fn reads(&self) -> impl Iterator<Item = usize> + '_ {
+        self.inputs().map(|(index, _)| index)
+    }
+
+    /// Columns that it reads, with their types.
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = (usize, &DataType)> + '_ {
         self.nodes.iter().filter_map(|node| match node.op {
-            Op::Input(index) => Some(index as usize),
+            Op::Input(index) => Some((index as usize, &node.data_type)),
             _ => None,
         })
     }

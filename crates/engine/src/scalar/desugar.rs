@@ -143,10 +143,18 @@ impl Desugar<'_> {
             _ => None,
         };
         let name = name.unwrap_or_else(|| function.name.to_string());
+        let is_scalar = Form::of(&name).is_some() || functions::function(&name).is_some();
+        if is_scalar && is_like_an_aggregate(function) {
+            return Err(Refusal::at(
+                &name,
+                format!(
+                    "{name} is no aggregate; drop OVER, FILTER, DISTINCT and the like behind it"
+                ),
+            ));
+        }
         let known = function.over.is_some()
             || (self.is_aggregate)(&name)
-            || Form::of(&name).is_some()
-            || functions::function(&name).is_some()
+            || is_scalar
             // A cast inside of what is rewritten now.
             || super::shell::cast_of(&name).is_some();
         if known {
@@ -155,6 +163,22 @@ impl Desugar<'_> {
             Err(unknown_function(&name))
         }
     }
+}
+
+/// Whether the call has what only aggregates may have; the planner would drop it without a word.
+fn is_like_an_aggregate(function: &ast::Function) -> bool {
+    let arguments = match &function.args {
+        FunctionArguments::List(list) => {
+            list.duplicate_treatment.is_some() || !list.clauses.is_empty()
+        }
+        _ => false,
+    };
+    arguments
+        || function.over.is_some()
+        || function.filter.is_some()
+        || function.null_treatment.is_some()
+        || !function.within_group.is_empty()
+        || !matches!(function.parameters, FunctionArguments::None)
 }
 
 fn cast(value: Expr, data_type: &ast::DataType, trying: bool) -> Result<Expr, Refusal> {

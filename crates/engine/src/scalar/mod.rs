@@ -30,7 +30,7 @@ pub(crate) use code::{Code, Evaluated, Slot};
 pub(crate) use desugar::desugar;
 pub(crate) use faults::Fault;
 pub(crate) use function::Type;
-pub(crate) use lower::{Lowering, Typed};
+pub(crate) use lower::Lowering;
 pub(crate) use planner::Operators;
 pub(crate) use refusal::Refusal;
 pub(crate) use shell::shells;

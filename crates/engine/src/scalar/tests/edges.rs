@@ -82,7 +82,7 @@ fn doubles_are_ieee_with_one_nan_and_signed_zeros() {
         ("x % 2", "-0.0 0.5 -0.5 NaN NaN NULL"),
         (
             "n + 0.5",
-            "0.5 1.5 -6.5 9.223372036854775807e18 -9.223372036854775807e18 NULL",
+            "0.5 1.5 -6.5 9.223372036854776e18 -9.223372036854776e18 NULL",
         ),
     ]);
 }
@@ -229,7 +229,7 @@ fn casts_have_a_counterpart_or_a_fault() {
         ("CAST(b AS VARCHAR)", "true false true false true NULL"),
         (
             "CAST(n AS DOUBLE)",
-            "0.0 1.0 -7.0 9.223372036854775807e18 -9.223372036854775807e18 NULL",
+            "0.0 1.0 -7.0 9.223372036854776e18 -9.223372036854776e18 NULL",
         ),
         ("CAST(x AS VARCHAR)", "-0.0 0.5 -2.5 inf NaN NULL"),
         (
@@ -330,7 +330,7 @@ fn forms_take_any_type() {
         ),
         (
             "CASE n WHEN 0 THEN i WHEN 1 THEN 2.5 ELSE n END",
-            "0.0 2.5 -7.0 9.223372036854775807e18 -9.223372036854775807e18 NULL",
+            "0.0 2.5 -7.0 9.223372036854776e18 -9.223372036854776e18 NULL",
         ),
         (
             "CASE WHEN b THEN t END IS NULL",

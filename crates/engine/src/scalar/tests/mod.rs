@@ -21,7 +21,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use super::{Code, Lowering, Refusal};
 use crate::expression::Input;
 use crate::parse::DIALECT;
-use crate::session::Session;
+use crate::session::{Session, on_large_stack};
 
 /// Columns of a table.
 pub(super) type Columns = Vec<(&'static str, ArrayRef)>;
@@ -124,9 +124,19 @@ pub(super) fn compiled(session: &Session, columns: &Columns, sql: &str) -> Resul
         .iter()
         .map(|(name, array)| Input::of("e", name, array.data_type()))
         .collect();
+    // As definitions are planned.
+    on_large_stack(|| compiled_here(session, columns, &inputs, sql)).expect("a thread")
+}
+
+fn compiled_here(
+    session: &Session,
+    columns: &Columns,
+    inputs: &[Input],
+    sql: &str,
+) -> Result<Code, String> {
     let expr = planned(session, columns, sql)?;
     let words = |refusal: Refusal| refusal.message;
-    let mut lowering = Lowering::new(&inputs);
+    let mut lowering = Lowering::new(inputs);
     let typed = lowering.lower(&expr).map_err(words)?;
     lowering.refuse_failing(typed.slot).map_err(words)?;
     Ok(lowering.finish(&[typed.slot]))

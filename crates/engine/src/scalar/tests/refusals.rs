@@ -8,6 +8,7 @@ use crate::session::Session;
 #[test]
 fn nothing_is_cast_without_being_asked_and_the_words_say_how_to_ask() {
     let (session, columns) = (Session::new(), table());
+    let mut wrong = Vec::new();
     for (sql, words, mended) in [
         (
             "s = 5",
@@ -77,7 +78,11 @@ fn nothing_is_cast_without_being_asked_and_the_words_say_how_to_ask() {
             "TIMESTAMP * BIGINT has no meaning",
             "t + INTERVAL '2' HOUR",
         ),
-        ("x & 1", "& is for integers", "CAST(x AS BIGINT) & 1"),
+        (
+            "x & 1",
+            "x is DOUBLE where BIGINT is expected",
+            "CAST(x AS BIGINT) & 1",
+        ),
         ("s LIKE s", "must be a constant", "s LIKE 'a%'"),
         ("s SIMILAR TO '('", "is none", r"s SIMILAR TO '\('"),
         (
@@ -119,11 +124,15 @@ fn nothing_is_cast_without_being_asked_and_the_words_say_how_to_ask() {
         ),
     ] {
         let refused = compiled(&session, &columns, sql).err();
-        let refused = refused.unwrap_or_else(|| panic!("{sql} is taken"));
-        assert!(refused.contains(words), "{sql}: {refused}");
-        assert!(!refused.contains("Error"), "{sql}: {refused}");
-        compiled(&session, &columns, mended).unwrap_or_else(|e| panic!("{mended}: {e}"));
+        let refused = refused.unwrap_or_else(|| "it is taken".to_owned());
+        if !refused.contains(words) || refused.contains("rror") {
+            wrong.push(format!("{sql}: {refused}"));
+        }
+        if let Err(refused) = compiled(&session, &columns, mended) {
+            wrong.push(format!("{mended}: {refused}"));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
