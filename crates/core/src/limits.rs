@@ -13,6 +13,9 @@ pub const SQL_MAX_TOKENS: usize = 20_000;
 pub const SQL_MAX_CHAINED_OPERATORS: usize = 256;
 /// Branches of UNION and the like in one statement.
 pub const SQL_MAX_SET_BRANCHES: usize = 64;
+/// Operations of all expressions of one program of a definition, each counted once for every place
+/// that uses it.
+pub const EXPRESSION_MAX_NODES: usize = 50_000;
 /// Name of an object, a column or a feature, bytes.
 pub const NAME_MAX_BYTES: usize = 255;
 /// Name of a Kafka topic, bytes (Kafka's own limit).
@@ -234,3 +237,9 @@ pub const FILL_ROUNDS_MAX: usize = 32;
 pub const MODEL_FILES_MAX: usize = 64;
 /// Address that a worker announces, bytes.
 pub const WORKER_ADDRESS_MAX_BYTES: usize = 256;
+/// One text that a scalar function makes, bytes: a longer one is an error of its row.
+pub const TEXT_MAX_BYTES: usize = 1 << 20;
+/// Each text that `levenshtein` compares, characters: the time it takes grows with the square.
+pub const LEVENSHTEIN_MAX_CHARS: usize = 1_024;
+/// A compiled regular expression, bytes.
+pub const REGEX_MAX_BYTES: usize = 1 << 20;

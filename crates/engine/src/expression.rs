@@ -2,23 +2,18 @@
 //! views, expressions over aggregates, on-demand expressions of services, labels. A plain column
 //! costs no more than a reference.
 //!
-//! `view`, `service` and `label` make a [`Program`] from planned expressions; nothing here plans or
-//! checks SQL.
+//! `view`, `service` and `label` make a [`Program`] from planned expressions, by `scalar`; nothing
+//! here plans or checks SQL.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow_schema::{DataType, Field, SchemaRef, TimeUnit};
-use datafusion::common::{Column, DFSchema, TableReference};
-use datafusion::error::Result;
-use datafusion::logical_expr::{Cast, Expr};
-use datafusion::physical_expr::PhysicalExpr;
-use forebay_core::time::timestamp_type;
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::DataType;
+use datafusion::common::{Column, TableReference};
+use datafusion::logical_expr::Expr;
 use forebay_core::{PortError, PortResult};
 
-use crate::error::EngineError;
-use crate::session::Session;
+use crate::scalar::{Code, Evaluated, Fault, Lowering, Refusal, Slot, Type};
 
 /// A column that expressions may name.
 #[derive(Debug, Clone)]
@@ -48,64 +43,21 @@ impl Input {
         }
     }
 
-    fn is(&self, column: &Column) -> bool {
+    pub(crate) fn is(&self, column: &Column) -> bool {
         self.name == column.name && self.relation == column.relation
     }
 }
 
-/// The schema of `inputs`, all nullable.
-pub(crate) fn schema_of<'a>(inputs: impl IntoIterator<Item = &'a Input>) -> Result<DFSchema> {
-    let fields = inputs.into_iter().map(|input| {
-        (
-            input.relation.clone(),
-            Arc::new(Field::new(
-                input.name.clone(),
-                input.data_type.clone(),
-                true,
-            )),
-        )
-    });
-    DFSchema::new_with_metadata(fields.collect(), HashMap::new())
-}
-
-/// The type of `expr` over `schema`, as it comes out at run time.
-pub(crate) fn type_of(session: &Session, expr: &Expr, schema: &DFSchema) -> Result<DataType> {
-    session
-        .physical(expr.clone(), schema)?
-        .data_type(schema.as_arrow())
-}
-
-/// The type in which a value of `data_type` is kept, without loss; None where there is none.
-pub(crate) fn storable(data_type: &DataType) -> Option<DataType> {
-    Some(match data_type {
-        DataType::Boolean
-        | DataType::Int32
-        | DataType::Int64
-        | DataType::Float64
-        | DataType::Utf8 => data_type.clone(),
-        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
-        DataType::Int8 | DataType::Int16 | DataType::UInt8 | DataType::UInt16 => DataType::Int32,
-        DataType::UInt32 => DataType::Int64,
-        DataType::Float16 | DataType::Float32 => DataType::Float64,
-        DataType::Timestamp(
-            TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond,
-            _,
-        ) => timestamp_type(),
-        _ => return None,
-    })
+/// The type in which a value of this type is kept; None where there is none, as for intervals.
+pub(crate) fn storable(of: Option<Type>) -> Option<DataType> {
+    match of? {
+        Type::Duration | Type::Interval => None,
+        of => Some(of.arrow()),
+    }
 }
 
 /// What to write for a value whose type is not kept.
 pub(crate) const CAST_REMEDY: &str = "cast it: CAST(.. AS DOUBLE), BIGINT, INTEGER, BOOLEAN, VARCHAR or TIMESTAMP are the types that are kept";
-
-/// `expr` as a value of type `to`.
-pub(crate) fn cast_to(expr: Expr, from: &DataType, to: &DataType) -> Expr {
-    if from == to {
-        expr
-    } else {
-        Expr::Cast(Cast::new(Box::new(expr), to.clone()))
-    }
-}
 
 /// The column that an expression is, if it is one.
 pub(crate) fn as_column(expr: &Expr) -> Option<&Column> {
@@ -116,106 +68,101 @@ pub(crate) fn as_column(expr: &Expr) -> Option<&Column> {
     }
 }
 
-#[derive(Debug, Clone)]
-enum Output {
-    /// An input as it is.
-    Input(usize),
-    Computed(Arc<dyn PhysicalExpr>),
-}
-
-/// Compiled expressions over a fixed list of inputs.
+/// Compiled expressions over a fixed list of columns.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     object: String,
-    /// Inputs that computed expressions read, as indices into the caller's columns; `schema` is
-    /// theirs.
-    reads: Vec<usize>,
-    schema: SchemaRef,
-    outputs: Vec<Output>,
+    code: Code,
 }
 
 impl Program {
-    /// Compile `exprs` of `object` over `inputs`.
-    pub(crate) fn compile(
-        session: &Session,
+    /// `outputs` of `lowering`, which are `object`'s.
+    ///
+    /// # Errors
+    /// One of them has a value on no row.
+    pub(crate) fn of(
         object: &str,
-        inputs: &[Input],
-        exprs: &[Expr],
-    ) -> Result<Self> {
-        let position = |column: &Column| inputs.iter().position(|input| input.is(column));
-        let plain = |expr: &Expr| as_column(expr).and_then(position);
-        let mut reads: Vec<usize> = exprs
-            .iter()
-            .filter(|expr| plain(expr).is_none())
-            .flat_map(Expr::column_refs)
-            .filter_map(position)
-            .collect();
-        reads.sort_unstable();
-        reads.dedup();
-        let schema = schema_of(reads.iter().map(|index| &inputs[*index]))?;
-        let compile = |expr: &Expr| match plain(expr) {
-            Some(index) => Ok(Output::Input(index)),
-            None => session
-                .physical(expr.clone(), &schema)
-                .map(Output::Computed),
-        };
-        let outputs = exprs.iter().map(compile).collect::<Result<Vec<_>>>()?;
+        lowering: Lowering<'_>,
+        outputs: &[Slot],
+    ) -> Result<Self, Refusal> {
+        for slot in outputs {
+            lowering.refuse_failing(*slot)?;
+        }
         Ok(Self {
             object: object.to_owned(),
-            reads,
-            schema: Arc::clone(schema.inner()),
-            outputs,
+            code: lowering.finish(outputs),
         })
     }
 
-    /// Inputs that it reads at all.
+    /// Columns that it reads at all, as indices into the caller's.
     pub(crate) fn reads(&self) -> impl Iterator<Item = usize> + '_ {
-        let plain = self.outputs.iter().filter_map(|output| match output {
-            Output::Input(index) => Some(*index),
-            Output::Computed(_) => None,
-        });
-        self.reads.iter().copied().chain(plain)
+        self.code.reads()
     }
 
-    /// One array for each expression. `columns` are the inputs, each `rows` long where it is read.
+    /// The same over columns that stand at other places: `place` tells where each is now.
+    pub(crate) fn moved(mut self, place: impl Fn(usize) -> usize) -> Self {
+        self.code.move_inputs(place);
+        self
+    }
+
+    /// How the operation reads that failed.
+    pub(crate) fn text(&self, fault: Fault) -> Arc<str> {
+        self.code.text(fault)
+    }
+
+    /// How the operation reads that failed, and what is wrong with its row.
+    pub(crate) fn describe(&self, fault: Fault) -> String {
+        self.code.describe(fault)
+    }
+
+    /// One value for each expression. `columns` are the inputs, each `rows` long where it is read.
     ///
     /// # Errors
-    /// An expression fails on the data.
-    pub(crate) fn run(&self, columns: &[ArrayRef], rows: usize) -> PortResult<Vec<ArrayRef>> {
-        let mut batch: Option<RecordBatch> = None;
-        self.outputs
-            .iter()
-            .map(|output| match output {
-                Output::Input(index) => Ok(Arc::clone(&columns[*index])),
-                Output::Computed(expr) => {
-                    let batch = match &batch {
-                        Some(batch) => batch,
-                        None => batch.insert(self.batch(columns, rows)?),
-                    };
-                    let value = expr
-                        .evaluate(batch)
-                        .and_then(|value| value.into_array(rows));
-                    value.map_err(|error| EngineError::evaluation(&self.object, error).into())
-                }
-            })
-            .collect()
+    /// Something else than a row.
+    pub(crate) fn run(&self, columns: &[ArrayRef], rows: usize) -> PortResult<Vec<Evaluated>> {
+        for (index, data_type) in self.code.inputs() {
+            let found = &columns[index];
+            if found.data_type() != data_type || found.len() != rows {
+                let (object, found, count) = (&self.object, found.data_type(), found.len());
+                return Err(PortError::invalid(format!(
+                    "{object}: the columns are not as declared: {count} values of {found} for {rows} of {data_type}"
+                )));
+            }
+        }
+        let values = self.code.run(columns, rows);
+        values.map_err(|error| {
+            let message = format!("{}: {}", self.object, error.message());
+            PortError::with_source(error.kind(), message, error)
+        })
     }
 
-    fn batch(&self, columns: &[ArrayRef], rows: usize) -> PortResult<RecordBatch> {
-        let columns = self
-            .reads
+    /// The same where every row has to have a value; `names` are those of the expressions, `place`
+    /// tells which row it is.
+    ///
+    /// # Errors
+    /// A row has none: which, of which expression, and why.
+    pub(crate) fn run_whole(
+        &self,
+        columns: &[ArrayRef],
+        rows: usize,
+        name: impl Fn(usize) -> String,
+        place: impl Fn(usize) -> String,
+    ) -> PortResult<Vec<ArrayRef>> {
+        let values = self.run(columns, rows)?;
+        let failed = values
             .iter()
-            .map(|index| Arc::clone(&columns[*index]))
-            .collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(
-            |error| {
-                PortError::invalid(format!(
-                    "{}: the columns are not as declared: {error}",
-                    self.object
-                ))
-            },
-        )
+            .enumerate()
+            .find_map(|(number, value)| Some((number, *value.faults.first()?)));
+        if let Some((number, fault)) = failed {
+            return Err(PortError::invalid(format!(
+                "{}: {} failed on the data{}: {}",
+                self.object,
+                name(number),
+                place(fault.row as usize),
+                self.describe(fault)
+            )));
+        }
+        Ok(values.into_iter().map(|value| value.array).collect())
     }
 }
 

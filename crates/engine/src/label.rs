@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{BooleanArray, RecordBatch};
-use arrow_schema::DataType;
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::DataFusionError;
@@ -16,10 +15,11 @@ use forebay_core::ports::CompiledLabel;
 use forebay_core::source::SourceDef;
 
 use crate::error::{EngineError, Result};
-use crate::expression::{Columns, Input, Program, schema_of, type_of};
+use crate::expression::{Columns, Input, Program};
 use crate::parse::{QueryText, label_query, refuse_clauses};
+use crate::scalar::{Lowering, Type};
 use crate::session::Session;
-use crate::view::planning_error;
+use crate::view::{planning_error, refused};
 
 /// A compiled label: the columns that it reads and the program over them.
 #[derive(Debug)]
@@ -80,15 +80,16 @@ impl Label {
             .iter()
             .map(|(_, c)| Input::plain(&c.name, &c.data_type))
             .collect();
-        let schema = schema_of(&inputs).map_err(planned)?;
-        let found = type_of(session, &expr, &schema).map_err(planned)?;
-        if found != DataType::Boolean {
+        let refused = |refusal| refused(object, expression, refusal);
+        let mut lowering = Lowering::new(&inputs);
+        let typed = lowering.lower(&expr).map_err(refused)?;
+        if typed.of != Some(Type::Boolean) {
             return refuse(&format!(
-                "a label is true or false, this one is {found}; compare it: expression > number"
+                "a label is true or false, this one is {}; compare it: expression > number",
+                typed.sql()
             ));
         }
-        let program = Program::compile(session, object, &inputs, std::slice::from_ref(&expr))
-            .map_err(planned)?;
+        let program = Program::of(object, lowering, &[typed.slot]).map_err(refused)?;
         let columns = columns
             .into_iter()
             .map(|(i, c)| (i, c.name.clone(), c.data_type.clone()))
@@ -115,7 +116,12 @@ fn unqualified(expr: &Expr) -> std::result::Result<Expr, DataFusionError> {
 impl CompiledLabel for Label {
     fn evaluate(&self, rows: &RecordBatch) -> PortResult<BooleanArray> {
         let columns = self.columns.pick(rows)?;
-        let values = self.program.run(&columns, rows.num_rows())?;
+        // A row without a value fails the call: who asks takes its rows apart.
+        let name = |_| "the label".to_owned();
+        let place = |row: usize| format!(" in row {row}");
+        let values = self
+            .program
+            .run_whole(&columns, rows.num_rows(), name, place)?;
         Ok(values[0].as_boolean().clone())
     }
 }

@@ -20,6 +20,7 @@ mod parse;
 mod probe;
 #[cfg(test)]
 mod remedies;
+mod scalar;
 mod service;
 mod session;
 mod view;
@@ -32,3 +33,4 @@ pub use catalog::{
 pub use error::{EngineError, Location, Result};
 pub use parse::ObjectKind;
 pub use probe::ProbeEngine;
+pub use scalar::{FunctionInfo, functions_page, scalar_functions};

@@ -1,6 +1,7 @@
 //! The one place that sets DataFusion up: our types for SQL's, our aggregates for the inexact ones,
-//! the analyzer and one optimiser rule. Plans text that `parse` checked; `view`, `service` and
-//! `label` match the plans and compile expressions.
+//! the analyzer, and of scalar functions nothing but the shells of `scalar`. Plans text that `parse`
+//! checked; `view`, `service` and `label` match the plans and compile expressions. DataFusion finds
+//! out names and types; it rewrites no expression and evaluates none.
 //!
 //! Planning is synchronous, over tables that the caller names, and runs on a thread with a large
 //! stack: a plan is a deep tree, and neither a plan nor an expression ever crosses an await.
@@ -10,26 +11,25 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{DFSchema, TableReference, plan_err};
+use datafusion::common::{TableReference, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::functions_aggregate::planner::AggregateFunctionPlanner;
+use datafusion::functions_window::planner::WindowFunctionPlanner;
 use datafusion::logical_expr::logical_plan::builder::LogicalTableSource;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion::logical_expr::{
-    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
+    AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
 };
-use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
-use datafusion::optimizer::{Optimizer, OptimizerContext};
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 use forebay_core::time::timestamp_type;
 
 use crate::functions::{aggregate_functions, last_value_function};
-use crate::view::refuse_clocks;
+use crate::scalar::{Operators, desugar, shells};
 
 /// Stack of planning and of batch runs, bytes. Measured for chains at the cap of operators, in
 /// debug builds.
@@ -59,6 +59,8 @@ pub(crate) fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> std::i
 pub(crate) struct Session {
     state: Arc<SessionState>,
     last_value: Arc<AggregateUDF>,
+    functions: Arc<HashMap<String, Arc<ScalarUDF>>>,
+    planners: Arc<[Arc<dyn ExprPlanner>]>,
 }
 
 impl std::fmt::Debug for Session {
@@ -74,18 +76,24 @@ impl Session {
             .with_information_schema(false);
         config.options_mut().sql_parser.map_string_types_to_utf8view = false;
         config.options_mut().execution.time_zone = Some("UTC".to_owned());
-        // The rule simplifies what cannot run otherwise (coalesce becomes CASE); nothing else may
-        // rewrite a definition.
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_default_features()
             .with_aggregate_functions(aggregate_functions())
             .with_type_planner(Arc::new(OurTypes))
-            .with_optimizer_rules(vec![Arc::new(SimplifyExpressions::new())])
+            .with_optimizer_rules(Vec::new())
             .build();
+        let functions = Arc::new(shells());
+        let planners: [Arc<dyn ExprPlanner>; 3] = [
+            Arc::new(Operators::new(Arc::clone(&functions))),
+            Arc::new(AggregateFunctionPlanner),
+            Arc::new(WindowFunctionPlanner),
+        ];
         Self {
             state: Arc::new(state),
             last_value: last_value_function(),
+            functions,
+            planners: Arc::new(planners),
         }
     }
 
@@ -97,34 +105,29 @@ impl Session {
         SessionContext::new_with_state(state)
     }
 
-    /// The checked and simplified plan of `query` over `tables`.
+    /// The checked plan of `query` over `tables`.
     pub(crate) fn plan(
         &self,
-        query: ast::Query,
+        mut query: ast::Query,
         tables: &[(String, SchemaRef)],
     ) -> Result<LogicalPlan> {
+        let aggregates = self.state.aggregate_functions();
+        desugar(&mut query, &|name| aggregates.contains_key(name))?;
         let provider = Tables::new(self, tables);
         let planner =
             SqlToRel::new_with_options(&provider, parser_options(self.state.config_options()));
         let plan = planner.sql_statement_to_plan(ast::Statement::Query(Box::new(query)))?;
-        let plan = self.state.analyzer().execute_and_check(
-            plan,
-            self.state.config_options(),
-            |_, _| {},
-        )?;
-        refuse_clocks(&plan)?;
-        self.simplify(plan)
+        self.state
+            .analyzer()
+            .execute_and_check(plan, self.state.config_options(), |_, _| {})
     }
 
-    /// Apply the one rule.
-    pub(crate) fn simplify(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
-        let rules = Optimizer::with_rules(vec![Arc::new(SimplifyExpressions::new())]);
-        rules.optimize(plan, &OptimizerContext::new(), |_, _| {})
-    }
-
-    /// `expr` ready to run over batches of `schema`. Adds the casts that its types need.
-    pub(crate) fn physical(&self, expr: Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
-        self.state.create_physical_expr(expr, schema)
+    /// The aggregate function that goes by `name` in SQL.
+    pub(crate) fn aggregate(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        match name {
+            "last_value" => Some(Arc::clone(&self.last_value)),
+            _ => self.state.aggregate_functions().get(name).cloned(),
+        }
     }
 }
 
@@ -195,7 +198,7 @@ impl ContextProvider for Tables<'_> {
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
-        self.session.state.expr_planners()
+        &self.session.planners
     }
 
     fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
@@ -203,7 +206,7 @@ impl ContextProvider for Tables<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        self.session.state.scalar_functions().get(name).cloned()
+        self.session.functions.get(name).cloned()
     }
 
     fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {
@@ -211,10 +214,7 @@ impl ContextProvider for Tables<'_> {
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        match name {
-            "last_value" => Some(Arc::clone(&self.session.last_value)),
-            _ => self.session.state.aggregate_functions().get(name).cloned(),
-        }
+        self.session.aggregate(name)
     }
 
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
@@ -230,12 +230,7 @@ impl ContextProvider for Tables<'_> {
     }
 
     fn udf_names(&self) -> Vec<String> {
-        self.session
-            .state
-            .scalar_functions()
-            .keys()
-            .cloned()
-            .collect()
+        self.session.functions.keys().cloned().collect()
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {

@@ -87,9 +87,26 @@ pub(crate) enum Command {
     /// views of a source; the state before is read until the new one is whole.
     #[command(after_help = "Example: forebay rebuild airport_traffic")]
     Rebuild(RebuildArgs),
+    /// List the scalar functions that definitions may call, or all about one: types, NULL, NaN, and
+    /// when a row has no value.
+    #[command(after_help = "Example: forebay functions date_part")]
+    Functions(FunctionsArgs),
     /// Run the whole loop on a year of New York flights, in one process.
     #[command(after_help = "Example: forebay demo --until 2013-02-01 --speed max")]
     Demo(DemoArgs),
+}
+
+/// What is told of functions.
+#[derive(Debug, Args)]
+pub(crate) struct FunctionsArgs {
+    /// One function, by any of its names.
+    pub(crate) name: Option<String>,
+    /// As JSON, for programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// As the page `docs/functions.md`, with all functions.
+    #[arg(long, conflicts_with_all = ["json", "name"])]
+    pub(crate) markdown: bool,
 }
 
 /// Flags that override settings.

@@ -1,11 +1,12 @@
-//! The batch lowering: DataFusion's own plan of a view, run over the events and one virtual row
-//! (key, t) for each spine row. It is what the SQL says, computed by the machine that SQL is
-//! planned for: the definition that tiles and the probe are compared with, and independent of both.
+//! The batch lowering: the windows of a view as DataFusion's own operators compute them, over the
+//! view's folded events and one virtual row (key, t) for each spine row. It judges tiles and the
+//! probe, of which it knows nothing; expressions before and behind the windows are those of the
+//! view, in all lowerings the same code.
 //!
-//! `lowering` lets the plan run over events and virtual rows together: a virtual row passes every
-//! WHERE and is kept out of every aggregate by its FILTER, so that it contributes nothing and yet
-//! gets the row that the SQL returns at its place. `run` executes the plan. Presence and TTL come
-//! from `max(event time)` of the same plan; the service's on-demand expressions follow.
+//! A virtual row is kept out of every aggregate by its FILTER, so that it contributes nothing and
+//! yet gets the row that the SQL returns at its place. `lowering` writes the windows down, `run`
+//! executes them. Presence and TTL come from `max(event time)` of the same plan; the service's
+//! on-demand expressions follow.
 //!
 //! It reads all events of a source into memory and sorts them, within the process's budget and
 //! spilling where DataFusion can, and knows nothing of applied offsets: it is for judging, not for
@@ -29,7 +30,7 @@ use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::catalog::Catalog;
 use crate::error::{EngineError, Result};
-use crate::input::{Spine, apply_presence, event_scan, in_background, open_table};
+use crate::input::{Spine, event_scan, in_background, open_table};
 use crate::memory::environment;
 use crate::session::Session;
 use crate::view::View;
@@ -166,11 +167,5 @@ fn features_of(
         keys: spine.keys(binding)?,
         at: spine.at(),
     };
-    let (columns, newest_us) = run_view(run_in, events, &virtual_rows)?;
-    apply_presence(
-        &columns,
-        &newest_us,
-        spine.at().values(),
-        binding.view.ttl_us,
-    )
+    run_view(run_in, events, &virtual_rows)
 }

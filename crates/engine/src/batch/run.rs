@@ -1,5 +1,5 @@
-//! Makes the table of events and virtual rows, runs the lowered plan over it, and puts the virtual
-//! rows' results into the order of the spine. Runs on a thread of its own
+//! Makes the table of folded events and virtual rows, runs the windows over it, and finishes the
+//! features of the spine's rows from their aggregates. Runs on a thread of its own
 //! (`crate::input::in_background`), with a runtime that DataFusion's operators expect to find;
 //! nothing of DataFusion outlives the call.
 
@@ -10,27 +10,24 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray,
-    UInt64Array, new_null_array,
+    UInt32Array, UInt64Array, new_null_array,
 };
-use arrow_cast::cast;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take;
 use datafusion::catalog::MemTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
-use datafusion::execution::context::SessionContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::physical_plan::collect;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{CompiledView, RowStream};
-use forebay_core::source::SourceDef;
-use forebay_core::time::Micros;
+use forebay_core::time::{Micros, timestamp_type};
+use forebay_core::view::ViewSpec;
 
-use super::lowering::{Lowering, extra};
+use super::lowering::{column, windows};
 use crate::error::{EngineError, Result};
-use crate::input::TableReader;
+use crate::input::{TableReader, apply_presence};
 use crate::session::Session;
 use crate::view::View;
 
@@ -43,18 +40,26 @@ pub(super) struct VirtualRows<'a> {
     pub(super) at: &'a TimestampMicrosecondArray,
 }
 
-/// The table's columns: the source's own, all nullable, then the extra ones.
-fn table_schema(source: &SourceDef) -> SchemaRef {
-    let mut fields: Vec<Field> = source
-        .columns
-        .iter()
-        .map(|c| Field::new(&c.name, c.data_type.clone(), true))
-        .collect();
+/// The table's columns: key, time, arguments and FILTERs as the view folds them, and which row it
+/// is.
+fn table_schema(spec: &ViewSpec) -> SchemaRef {
+    let mut fields = Vec::new();
+    for (index, key) in spec.key.iter().enumerate() {
+        fields.push(Field::new(column::key(index), key.data_type.clone(), true));
+    }
+    fields.push(Field::new(column::TIME, timestamp_type(), false));
+    for (index, data_type) in spec.arguments.iter().enumerate() {
+        fields.push(Field::new(column::argument(index), data_type.clone(), true));
+    }
+    for index in 0..spec.filters {
+        fields.push(Field::new(column::filter(index), DataType::Boolean, true));
+    }
     fields.extend([
-        Field::new(extra::VIRTUAL, DataType::Boolean, false),
-        Field::new(extra::ROW, DataType::Int64, true),
-        Field::new(extra::PARTITION, DataType::Int32, true),
-        Field::new(extra::OFFSET, DataType::Int64, true),
+        Field::new(column::EVENT, DataType::Boolean, false),
+        Field::new(column::VIRTUAL, DataType::Boolean, false),
+        Field::new(column::ROW, DataType::Int64, true),
+        Field::new(column::PARTITION, DataType::Int32, true),
+        Field::new(column::OFFSET, DataType::Int64, true),
     ]);
     Arc::new(Schema::new(fields))
 }
@@ -66,24 +71,33 @@ pub(super) fn needed(view: &View) -> Vec<bool> {
         .collect()
 }
 
-/// All events of `rows`, with the columns that the view reads, as rows of the table; `memory` grows
-/// by what they hold.
+/// All events of `rows` that the view folds, as rows of the table; `memory` grows by what they
+/// hold.
 pub(super) fn read_events(
     view: &View,
     rows: RowStream,
     memory: &mut Reservation,
 ) -> Result<Vec<RecordBatch>> {
-    let source = view.source().as_ref();
     let needed = needed(view);
-    let schema = table_schema(source);
+    let schema = table_schema(view.spec());
     let mut batches = Vec::new();
-    TableReader::new(source, &needed).read(rows, &mut |events| {
-        let rows = events.rows.num_rows();
-        let mut columns = events.rows.columns().to_vec();
+    TableReader::new(view.source(), &needed).read(rows, &mut |events| {
+        let folded = view.fold(&events.rows)?;
+        let rows = folded.source_rows.len();
+        let source_rows = UInt32Array::from(folded.source_rows);
+        let pick = |array: &dyn Array| {
+            take(array, &source_rows, None)
+                .map_err(|e| EngineError::Internal(format!("pick the rows that count: {e}")))
+        };
+        let mut columns = folded.keys;
+        columns.push(Arc::new(folded.times.with_data_type(timestamp_type())));
+        columns.extend(folded.arguments);
+        columns.extend(folded.filters.into_iter().map(|f| Arc::new(f) as ArrayRef));
+        columns.push(Arc::new(BooleanArray::from(vec![true; rows])));
         columns.push(Arc::new(BooleanArray::from(vec![false; rows])));
         columns.push(new_null_array(&DataType::Int64, rows));
-        columns.push(Arc::new(events.partition));
-        columns.push(Arc::new(events.offset));
+        columns.push(pick(&events.partition)?);
+        columns.push(pick(&events.offset)?);
         let batch = table_batch(&schema, columns)?;
         memory.grow(batch.get_array_memory_size())?;
         batches.push(batch);
@@ -101,7 +115,7 @@ impl VirtualRows<'_> {
     /// One row of the table for each spine row; a NULL key matches no event, so nothing is lost by
     /// keeping it out.
     fn batch(&self) -> Result<RecordBatch> {
-        let source = self.view.source().as_ref();
+        let spec = self.view.spec();
         let rows = self.at.len();
         let has_key = |row: &usize| self.keys.iter().all(|key| key.is_valid(*row));
         let kept: Vec<u64> = (0..rows).filter(has_key).map(|row| row as u64).collect();
@@ -110,41 +124,44 @@ impl VirtualRows<'_> {
             take(array, &kept, None)
                 .map_err(|e| EngineError::Internal(format!("pick the rows with a key: {e}")))
         };
-        let mut columns = Vec::with_capacity(source.columns.len() + 4);
-        for (index, column) in source.columns.iter().enumerate() {
-            let key = self.view.key_columns().iter().position(|key| *key == index);
-            columns.push(match key {
-                Some(key) => pick(self.keys[key].as_ref())?,
-                None if index == source.time_column => pick(self.at)?,
-                None => new_null_array(&column.data_type, kept.len()),
-            });
+        let rows = kept.len();
+        let mut columns = Vec::new();
+        for key in &self.keys {
+            columns.push(pick(key.as_ref())?);
         }
-        columns.push(Arc::new(BooleanArray::from(vec![true; kept.len()])));
+        let at = self.at.clone().with_data_type(timestamp_type());
+        columns.push(pick(&at)?);
+        let nulls = |data_type: &DataType| new_null_array(data_type, rows);
+        columns.extend(spec.arguments.iter().map(nulls));
+        let bits = |value: bool| Arc::new(BooleanArray::from(vec![value; rows])) as ArrayRef;
+        columns.extend((0..spec.filters).map(|_| bits(false)));
+        columns.push(bits(false));
+        columns.push(bits(true));
         columns.push(Arc::new(
             kept.values()
                 .iter()
                 .map(|row| Some(row.cast_signed()))
                 .collect::<Int64Array>(),
         ));
-        columns.push(Arc::new(Int32Array::new_null(kept.len())));
-        columns.push(Arc::new(Int64Array::new_null(kept.len())));
-        table_batch(&table_schema(source), columns)
+        columns.push(Arc::new(Int32Array::new_null(rows)));
+        columns.push(Arc::new(Int64Array::new_null(rows)));
+        table_batch(&table_schema(spec), columns)
     }
 }
 
-/// The view's features for every spine row, before presence, and the newest event time of each.
+/// The view's features for every spine row, presence applied.
 pub(super) fn run_view(
     (session, environment): (&Session, &Arc<RuntimeEnv>),
     mut events: Vec<RecordBatch>,
     virtual_rows: &VirtualRows<'_>,
-) -> Result<(Vec<ArrayRef>, Vec<Option<Micros>>)> {
+) -> Result<Vec<ArrayRef>> {
     let view = virtual_rows.view;
+    let spec = view.spec();
     events.push(virtual_rows.batch()?);
     let rows = virtual_rows.at.len();
-    let object = format!("feature view {}", view.spec().name);
-    let context = session.context(Arc::clone(environment));
-    let result =
-        execute(&context, view, events).map_err(|e| EngineError::evaluation(&object, e))?;
+    let object = format!("feature view {}", spec.name);
+    let result = execute(session, environment, view, events)
+        .map_err(|e| EngineError::evaluation(&object, e))?;
     let positions = positions(&result, rows)?;
     let pick = |name: &str| {
         let column = result.column_by_name(name).ok_or_else(|| {
@@ -153,27 +170,24 @@ pub(super) fn run_view(
         take(column, &positions, None)
             .map_err(|e| EngineError::Internal(format!("{object}, column {name}: {e}")))
     };
-    let schema = view.features();
-    let features = schema.fields().iter().zip(view.feature_outputs());
-    let columns = features.map(|(feature, output)| {
-        let column = pick(view.plan().schema().field(*output).name())?;
-        cast(&column, feature.data_type()).map_err(|e| {
-            EngineError::Internal(format!("{object}, feature {}: {e}", feature.name()))
-        })
-    });
-    let columns = columns.collect::<Result<Vec<_>>>()?;
-    let newest = pick(extra::NEWEST)?;
-    let newest_us = newest
+    let newest_us: Vec<Option<Micros>> = pick(column::NEWEST)?
         .as_primitive::<TimestampMicrosecondType>()
         .iter()
         .collect();
-    Ok((columns, newest_us))
+    let aggregates: Vec<ArrayRef> = (0..spec.aggregates.len())
+        .map(|index| pick(&column::aggregate(index)))
+        .collect::<Result<_>>()?;
+    // A row that nobody has an answer for has no aggregates either, whatever a count of nothing is.
+    let at_us = virtual_rows.at.values();
+    let known = apply_presence(&aggregates, &newest_us, at_us, spec.ttl_us)?;
+    let features = view.finish(&virtual_rows.keys, virtual_rows.at, &known)?;
+    apply_presence(&features, &newest_us, at_us, spec.ttl_us)
 }
 
 /// For each spine row where its result lies; NULL where it has none.
 fn positions(result: &RecordBatch, rows: usize) -> Result<Int64Array> {
     let numbers = result
-        .column_by_name(extra::ROW)
+        .column_by_name(column::ROW)
         .and_then(|column| column.as_primitive_opt::<Int64Type>());
     let numbers = numbers
         .ok_or_else(|| EngineError::Internal("a plan lost the numbers of its rows".to_owned()))?;
@@ -199,52 +213,29 @@ fn positions(result: &RecordBatch, rows: usize) -> Result<Int64Array> {
     Ok(positions.finish())
 }
 
-/// `state` without the rule that moves a projection below a filter: it would evaluate a feature's
-/// expression on rows that nobody asks for, where it may fail.
-fn without_projection_pushdown(state: SessionState) -> SessionState {
-    let rules = state
-        .physical_optimizers()
-        .iter()
-        .filter(|rule| rule.name() != "ProjectionPushdown")
-        .cloned()
-        .collect();
-    SessionStateBuilder::new_from_existing(state)
-        .with_physical_optimizer_rules(rules)
-        .build()
-}
-
-/// Run the view's plan, lowered, over `batches`.
+/// Run the windows of the view over `batches`.
 fn execute(
-    context: &SessionContext,
+    session: &Session,
+    environment: &Arc<RuntimeEnv>,
     view: &View,
     batches: Vec<RecordBatch>,
 ) -> Result<RecordBatch, DataFusionError> {
-    let state = without_projection_pushdown(context.state());
-    let max = state.aggregate_functions().get("max").cloned();
-    let max =
-        max.ok_or_else(|| DataFusionError::Internal("function max is not registered".to_owned()))?;
-    let table = provider_as_source(Arc::new(MemTable::try_new(
-        table_schema(view.source()),
-        vec![batches],
-    )?));
-    let lowered = Lowering {
-        table,
-        max,
-        ttl_us: view.spec().ttl_us,
-    }
-    .lower(view.plan())?;
+    let context = session.context(Arc::clone(environment));
+    let state = context.state();
+    let spec = view.spec();
+    let table = MemTable::try_new(table_schema(spec), vec![batches])?;
+    let plan = windows(session, spec, provider_as_source(Arc::new(table)))?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let results = runtime.block_on(Box::pin(async {
-        // Not through the optimiser: the plan was simplified when it was checked, and is to run as
-        // it is.
+        // Not through the optimiser: the plan is to run as it is.
         let physical = state
             .query_planner()
-            .create_physical_plan(&lowered, &state)
+            .create_physical_plan(&plan, &state)
             .await?;
         collect(physical, context.task_ctx()).await
     }))?;
     let schema = results
         .first()
-        .map_or_else(|| Arc::clone(lowered.schema().inner()), RecordBatch::schema);
+        .map_or_else(|| Arc::clone(plan.schema().inner()), RecordBatch::schema);
     Ok(concat_batches(&schema, &results)?)
 }

@@ -30,13 +30,12 @@ use forebay_core::view::{ServiceSpec, ServiceView};
 use forebay_core::{PortError, PortResult};
 
 use crate::error::{EngineError, Result};
-use crate::expression::{
-    CAST_REMEDY, Columns, Input, Program, cast_to, schema_of, storable, type_of,
-};
+use crate::expression::{CAST_REMEDY, Columns, Input, Program, storable};
 use crate::name;
 use crate::parse::{QueryText, ServiceStatement, parse_query, refuse_clauses};
+use crate::scalar::Lowering;
 use crate::session::{Session, plain_schema};
-use crate::view::{View, missing_column, planning_error};
+use crate::view::{View, missing_column, planning_error, refused};
 pub(crate) use joins::REQUEST;
 use joins::{Scope, Tables};
 
@@ -82,7 +81,7 @@ impl Service {
             views,
         };
         let tables = scope.tables(&mut query)?;
-        let planned = |error| planning_error(&object, body, error);
+        let refused = |refusal| refused(&object, body, refusal);
         let plan = session
             .plan(query, &schemas(&statement.request, &tables))
             .map_err(|e| explain(&scope, &tables, e))?;
@@ -97,14 +96,15 @@ impl Service {
             return Err(EngineError::refused(body.locate(None), &object, message));
         }
         let inputs = inputs(&statement.request, &tables);
-        let schema = schema_of(&inputs).map_err(planned)?;
+        let mut lowering = Lowering::new(&inputs);
         let mut expressions = Vec::with_capacity(projection.expr.len());
         let mut features: Vec<Column> = Vec::with_capacity(projection.expr.len());
         for (expr, field) in projection.expr.iter().zip(plan.schema().fields()) {
             let name = field.name();
             check_feature(&object, body, name, &features)?;
-            let found = type_of(session, expr, &schema).map_err(planned)?;
-            let Some(kept) = storable(&found) else {
+            let typed = lowering.lower(expr).map_err(refused)?;
+            let Some(kept) = storable(typed.of) else {
+                let found = typed.sql();
                 let message = format!("feature {name} is of type {found}; {CAST_REMEDY}");
                 return Err(EngineError::refused(
                     body.locate(Some(name)),
@@ -112,14 +112,14 @@ impl Service {
                     message,
                 ));
             };
-            expressions.push(cast_to(expr.clone(), &found, &kept));
+            expressions.push(typed.slot);
             features.push(Column {
                 name: name.clone(),
                 data_type: kept,
                 nullable: true,
             });
         }
-        let program = Program::compile(session, &object, &inputs, &expressions).map_err(planned)?;
+        let program = Program::of(&object, lowering, &expressions).map_err(refused)?;
         Ok(Self::assemble(
             identity,
             statement.request.clone(),
@@ -305,7 +305,9 @@ impl CompiledService for Service {
             )));
         }
         columns.extend(views.iter().flatten().cloned());
-        let features = self.program.run(&columns, rows)?;
+        let name = |number: usize| format!("feature {}", self.features.field(number).name());
+        let place = |row: usize| format!(" in row {row} of the request");
+        let features = self.program.run_whole(&columns, rows, name, place)?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(Arc::clone(&self.features), features, &options).map_err(
             |error| {

@@ -2,9 +2,10 @@
 //! and partial states are kept once however many features read them; features become expressions
 //! over aggregates, the key and the moment.
 
-use datafusion::common::{DFSchema, SchemaError};
+use arrow_schema::DataType;
+use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::Expr;
 use forebay_core::aggregate::{AggregateKind, PartialSpec};
 use forebay_core::limits::VIEW_MAX_FEATURES;
 use forebay_core::source::Column;
@@ -15,23 +16,19 @@ use super::matching::{Matched, match_plan};
 use super::subject::{AGGREGATE, Subject, aggregate_column};
 use super::windows::Windowed;
 use crate::error::{EngineError, Result, listed};
-use crate::expression::{
-    CAST_REMEDY, Input, Program, as_column, cast_to, schema_of, storable, type_of,
-};
+use crate::expression::{CAST_REMEDY, Input, Program, as_column, storable};
 use crate::name;
 use crate::parse::{QueryText, parse_query, refuse_clauses};
+use crate::scalar::{Lowering, Refusal, Slot};
 use crate::session::Session;
 
 /// A view without its identity.
 #[derive(Debug)]
 pub(super) struct Compiled {
-    pub(super) plan: LogicalPlan,
     pub(super) key: Vec<usize>,
     pub(super) states: States,
     pub(super) fold: Fold,
-    /// Features, and for each its column in the plan's output.
     pub(super) features: Vec<Column>,
-    pub(super) feature_outputs: Vec<usize>,
     /// Over the key columns, the moment and the aggregates, in this order.
     pub(super) finish: Program,
 }
@@ -48,39 +45,44 @@ pub(super) fn compile(session: &Session, subject: Subject<'_>) -> Result<Compile
         .plan(query, &tables)
         .map_err(|e| planning_error(subject.object, subject.body, e))?;
     let matched = match_plan(subject, &plan)?;
-    let mut states = States::of(session, subject, &matched.aggregates)?;
-    let plan_of_fold = FoldPlan {
-        predicate: predicate(&matched),
-        key: &matched.key,
-        arguments: &states.arguments,
-        filters: &states.filters,
+    let inputs: Vec<Input> = subject
+        .source
+        .columns
+        .iter()
+        .map(|c| Input::plain(&c.name, &c.data_type))
+        .collect();
+    let (mut states, values) = States::of(subject, &inputs, &matched.aggregates)?;
+    let plan = FoldPlan {
+        predicate: predicate(subject, &inputs, &matched)?,
+        key: matched.key.clone(),
+        guards: states.guards(),
+        values,
     };
-    let fold = Fold::compile(session, subject.object, subject.source, &plan_of_fold)
-        .map_err(|e| planning_error(subject.object, subject.body, e))?;
-    let post = Post::of(session, subject, &matched, &states)?;
-    let finish = Program::compile(session, subject.object, &post.inputs, &post.expressions)
-        .map_err(|e| planning_error(subject.object, subject.body, e))?;
+    let fold = Fold::of(subject.object, subject.source, plan);
+    let post = Post::of(subject, &matched, &states)?;
     name_aggregates(&mut states.aggregates, &post);
     Ok(Compiled {
-        plan,
         key: matched.key,
         states,
         fold,
         features: post.features,
-        feature_outputs: post.outputs,
-        finish,
+        finish: post.finish,
     })
 }
 
 /// A WHERE that is not simply true.
-fn predicate(matched: &Matched) -> Option<&Expr> {
-    let always = |e: &&Expr| {
-        matches!(
-            e,
-            Expr::Literal(datafusion::common::ScalarValue::Boolean(Some(true)), _)
-        )
+fn predicate(subject: Subject<'_>, inputs: &[Input], matched: &Matched) -> Result<Option<Program>> {
+    let Some(predicate) = &matched.predicate else {
+        return Ok(None);
     };
-    matched.predicate.as_ref().filter(|e| !always(e))
+    let refused = |refusal| subject.refused(refusal);
+    let mut lowering = Lowering::new(inputs);
+    let slot = lowering.condition(predicate).map_err(refused)?;
+    if lowering.is_true(slot) {
+        return Ok(None);
+    }
+    let program = Program::of(subject.object, lowering, &[slot]);
+    program.map(Some).map_err(refused)
 }
 
 /// The cause of `error` without what was told around it.
@@ -119,6 +121,9 @@ pub(crate) fn planning_error(
     error: DataFusionError,
 ) -> EngineError {
     use DataFusionError as E;
+    if let Some(refusal) = Refusal::within(&error) {
+        return refused(object, body, refusal);
+    }
     if let Some((column, known)) = missing_column(&error) {
         let message = format!("there is no column {}; known: {known}", column.flat_name());
         return EngineError::unknown(body.locate(Some(&column.name)), object, message);
@@ -137,27 +142,33 @@ pub(crate) fn planning_error(
     EngineError::planning(body.locate(word.as_deref()), object, error)
 }
 
+/// `refusal` at its word, or at the first one that it tells of.
+pub(crate) fn refused(object: &str, body: &QueryText, refusal: Refusal) -> EngineError {
+    let word = refusal.word.or_else(|| {
+        let first = refusal
+            .message
+            .split([' ', '(', ':', ','])
+            .find(|w| !w.is_empty())?;
+        first.rsplit('.').next().map(str::to_owned)
+    });
+    EngineError::refused(body.locate(word.as_deref()), object, refusal.message)
+}
+
 /// What the tiles of a view hold.
 #[derive(Debug)]
 pub(super) struct States {
-    pub(super) arguments: Vec<Expr>,
-    pub(super) argument_types: Vec<arrow_schema::DataType>,
-    pub(super) filters: Vec<Expr>,
+    arguments: Vec<Slot>,
+    pub(super) argument_types: Vec<DataType>,
+    filters: Vec<Slot>,
     pub(super) partials: Vec<PartialSpec>,
     /// One for each of the matched aggregates.
     pub(super) aggregates: Vec<AggregateSpec>,
 }
 
 impl States {
-    fn of(session: &Session, subject: Subject<'_>, windows: &[Windowed]) -> Result<Self> {
-        let inputs: Vec<Input> = subject
-            .source
-            .columns
-            .iter()
-            .map(|c| Input::plain(&c.name, &c.data_type))
-            .collect();
-        let schema =
-            schema_of(&inputs).map_err(|e| planning_error(subject.object, subject.body, e))?;
+    /// Of `windows`, and what computes arguments, then FILTERs, over `inputs`.
+    fn of(subject: Subject<'_>, inputs: &[Input], windows: &[Windowed]) -> Result<(Self, Program)> {
+        let mut lowering = Lowering::new(inputs);
         let mut states = Self {
             arguments: Vec::new(),
             argument_types: Vec::new(),
@@ -166,26 +177,51 @@ impl States {
             aggregates: Vec::new(),
         };
         for window in windows {
-            states.add(session, subject, &schema, window)?;
+            states.add(subject, &mut lowering, window)?;
         }
-        Ok(states)
+        let outputs: Vec<Slot> = states
+            .arguments
+            .iter()
+            .chain(&states.filters)
+            .copied()
+            .collect();
+        let values = Program::of(subject.object, lowering, &outputs)
+            .map_err(|refusal| subject.refused(refusal))?;
+        Ok((states, values))
+    }
+
+    /// How many FILTERs there are.
+    pub(super) fn filters(&self) -> usize {
+        self.filters.len()
+    }
+
+    /// For each argument the FILTERs of the aggregates that take it.
+    fn guards(&self) -> Vec<Vec<Option<usize>>> {
+        let mut guards = vec![Vec::new(); self.arguments.len()];
+        for partial in &self.partials {
+            if let Some(argument) = partial.argument
+                && !guards[argument].contains(&partial.filter)
+            {
+                guards[argument].push(partial.filter);
+            }
+        }
+        guards
     }
 
     fn add(
         &mut self,
-        session: &Session,
         subject: Subject<'_>,
-        schema: &DFSchema,
+        lowering: &mut Lowering<'_>,
         window: &Windowed,
     ) -> Result<()> {
+        let refused = |refusal| subject.refused(refusal);
         let kind = window.kind;
         let mut filter = window.filter.clone();
         let mut argument = None;
         if let Some(expr) = &window.argument {
-            let found = type_of(session, expr, schema)
-                .map_err(|e| planning_error(subject.object, subject.body, e))?;
-            match storable(&found) {
-                Some(kept) => argument = Some((cast_to(expr.clone(), &found, &kept), kept)),
+            let typed = lowering.lower(expr).map_err(refused)?;
+            match storable(typed.of) {
+                Some(kept) => argument = Some((typed.slot, kept)),
                 None if kind == AggregateKind::Count => {
                     // Whether it is NULL is all that counts.
                     let present = expr.clone().is_not_null();
@@ -195,7 +231,7 @@ impl States {
                     });
                 }
                 None => {
-                    let name = kind.name();
+                    let (name, found) = (kind.name(), typed.sql());
                     let message =
                         format!("{name} does not take an argument of type {found}; {CAST_REMEDY}");
                     return subject.refuse(Some(name), message);
@@ -210,14 +246,21 @@ impl States {
             Ok(planned) => planned,
             Err(error) => return subject.refuse(Some(kind.name()), error.message()),
         };
-        let argument = argument.map(|(expr, data_type)| {
-            let index = place(&mut self.arguments, expr);
+        let argument = argument.map(|(slot, data_type)| {
+            let index = place(&mut self.arguments, slot);
             if index == self.argument_types.len() {
                 self.argument_types.push(data_type);
             }
             index
         });
-        let filter = filter.map(|expr| place(&mut self.filters, expr));
+        let filter = match filter {
+            None => None,
+            Some(filter) => {
+                let slot = lowering.condition(&filter).map_err(refused)?;
+                // A FILTER that is simply true is none.
+                (!lowering.is_true(slot)).then(|| place(&mut self.filters, slot))
+            }
+        };
         let partial = place(
             &mut self.partials,
             PartialSpec {
@@ -252,95 +295,90 @@ fn place<T: PartialEq>(items: &mut Vec<T>, item: T) -> usize {
 
 /// The features as expressions.
 struct Post {
-    inputs: Vec<Input>,
-    expressions: Vec<Expr>,
     features: Vec<Column>,
-    outputs: Vec<usize>,
+    /// For each feature the column that it is, if it is one.
+    plain: Vec<Option<datafusion::common::Column>>,
+    finish: Program,
 }
 
 impl Post {
-    fn of(
-        session: &Session,
-        subject: Subject<'_>,
-        matched: &Matched,
-        states: &States,
-    ) -> Result<Self> {
-        let source = subject.source;
-        let row = matched.key.iter().copied().chain([source.time_column]);
-        let mut inputs: Vec<Input> = row
-            .map(|i| &source.columns[i])
-            .map(|c| Input::plain(&c.name, &c.data_type))
-            .collect();
-        let of_aggregate = |(index, aggregate): (usize, &AggregateSpec)| {
-            Input::of(AGGREGATE, &index.to_string(), &aggregate.data_type)
-        };
-        inputs.extend(states.aggregates.iter().enumerate().map(of_aggregate));
-        let schema =
-            schema_of(&inputs).map_err(|e| planning_error(subject.object, subject.body, e))?;
-        let mut post = Self {
-            inputs,
-            expressions: Vec::new(),
-            features: Vec::new(),
-            outputs: Vec::new(),
-        };
-        for (output, (name, expr)) in matched.outputs.iter().enumerate() {
-            post.check_columns(subject, expr)?;
+    fn of(subject: Subject<'_>, matched: &Matched, states: &States) -> Result<Self> {
+        let refused = |refusal| subject.refused(refusal);
+        let inputs = inputs_of_post(subject, matched, states);
+        let mut lowering = Lowering::new(&inputs);
+        let (mut features, mut plain, mut slots) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, expr) in &matched.outputs {
+            check_columns(subject, &inputs, expr)?;
             if is_identity(subject, matched, name, expr) {
                 continue;
             }
             check_name(subject, name)?;
-            let found = type_of(session, expr, &schema)
-                .map_err(|e| planning_error(subject.object, subject.body, e))?;
-            let Some(kept) = storable(&found) else {
+            let typed = lowering.lower(expr).map_err(refused)?;
+            let Some(kept) = storable(typed.of) else {
+                let found = typed.sql();
                 return subject.refuse(
                     Some(name),
                     format!("feature {name} is of type {found}; {CAST_REMEDY}"),
                 );
             };
-            post.expressions.push(cast_to(expr.clone(), &found, &kept));
-            post.features.push(Column {
+            slots.push(typed.slot);
+            plain.push(as_column(expr).cloned());
+            features.push(Column {
                 name: name.clone(),
                 data_type: kept,
                 nullable: true,
             });
-            post.outputs.push(output);
         }
-        if post.features.is_empty() {
+        if features.is_empty() {
             return subject.refuse(None, "it selects no feature; select an aggregate AS name");
         }
-        if post.features.len() > VIEW_MAX_FEATURES {
+        if features.len() > VIEW_MAX_FEATURES {
             let message = format!(
                 "{} has {} features, more than {VIEW_MAX_FEATURES} (VIEW_MAX_FEATURES); split it",
                 subject.object,
-                post.features.len()
+                features.len()
             );
             return Err(EngineError::Limit {
                 at: subject.body.locate(None),
                 message,
             });
         }
-        Ok(post)
+        let finish = Program::of(subject.object, lowering, &slots).map_err(refused)?;
+        Ok(Self {
+            features,
+            plain,
+            finish,
+        })
     }
+}
 
-    /// Beside aggregates only the key and the event time have a value where there is no event.
-    fn check_columns(&self, subject: Subject<'_>, expr: &Expr) -> Result<()> {
-        for column in expr.column_refs() {
-            if !self
-                .inputs
-                .iter()
-                .any(|input| input.relation == column.relation && input.name == column.name)
-            {
-                let name = &column.name;
-                let message = format!(
-                    "column {name} has no value between events; select last_value({name}) OVER (PARTITION BY key \
-                     ORDER BY \
-                     event_time) AS {name}"
-                );
-                return subject.refuse(Some(name), message);
-            }
+/// The key columns, the moment and the aggregates.
+fn inputs_of_post(subject: Subject<'_>, matched: &Matched, states: &States) -> Vec<Input> {
+    let source = subject.source;
+    let row = matched.key.iter().copied().chain([source.time_column]);
+    let row = row
+        .map(|i| &source.columns[i])
+        .map(|c| Input::plain(&c.name, &c.data_type));
+    let of_aggregate = |(index, aggregate): (usize, &AggregateSpec)| {
+        Input::of(AGGREGATE, &index.to_string(), &aggregate.data_type)
+    };
+    row.chain(states.aggregates.iter().enumerate().map(of_aggregate))
+        .collect()
+}
+
+/// Beside aggregates only the key and the event time have a value where there is no event.
+fn check_columns(subject: Subject<'_>, inputs: &[Input], expr: &Expr) -> Result<()> {
+    for column in expr.column_refs() {
+        if !inputs.iter().any(|input| input.is(column)) {
+            let name = &column.name;
+            let message = format!(
+                "column {name} has no value between events; select last_value({name}) OVER (PARTITION BY key ORDER BY \
+                 event_time) AS {name}"
+            );
+            return subject.refuse(Some(name), message);
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Whether the output is a key column or the event time under its own name: it says which row this
@@ -374,9 +412,9 @@ fn name_aggregates(aggregates: &mut [AggregateSpec], post: &Post) {
     for (index, aggregate) in aggregates.iter_mut().enumerate() {
         let column = aggregate_column(index);
         let position = post
-            .expressions
+            .plain
             .iter()
-            .position(|expr| as_column(expr) == Some(&column));
+            .position(|plain| plain.as_ref() == Some(&column));
         if let Some(position) = position {
             aggregate.name.clone_from(&post.features[position].name);
         }

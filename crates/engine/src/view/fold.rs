@@ -1,42 +1,47 @@
 //! From decoded rows of a source to what tiles fold: WHERE, NULL keys, arguments and FILTERs, on
 //! whole columns.
 //!
+//! A row on which the WHERE or a FILTER has no value is left out of the view, with the reason; so is
+//! one on which an argument has none, where a FILTER of an aggregate of that argument is true, or
+//! there is no FILTER. What an argument is where no aggregate takes it is nobody's business.
+//!
 //! The hot path of ingest: batches come from `kafka` through `pipeline`, which hands the result to
-//! `online`; the probe lowering folds archived rows by the same code. Where every row counts, plain
-//! columns pass through without a copy.
+//! `online`; both offline lowerings fold archived rows by the same code. Where every row counts,
+//! plain columns pass through without a copy.
 
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, new_empty_array};
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
-use arrow_schema::DataType;
-use arrow_select::filter::FilterBuilder;
-use datafusion::error::Result;
-use datafusion::logical_expr::Expr;
+use arrow_select::filter::{FilterBuilder, FilterPredicate};
+use forebay_core::fault::RowFault;
 use forebay_core::source::SourceDef;
 use forebay_core::view::FoldBatch;
 use forebay_core::{ErrorKind, PortError, PortResult};
 
-use crate::expression::{Columns, Input, Program, schema_of, type_of};
-use crate::session::Session;
+use crate::expression::{Columns, Program};
+use crate::scalar::{Evaluated, Fault};
 
 /// What a fold evaluates, over the source's columns.
 #[derive(Debug)]
-pub(super) struct FoldPlan<'a> {
-    pub(super) predicate: Option<&'a Expr>,
+pub(super) struct FoldPlan {
+    pub(super) predicate: Option<Program>,
     /// Key columns, as indices into the source's columns.
-    pub(super) key: &'a [usize],
-    pub(super) arguments: &'a [Expr],
-    pub(super) filters: &'a [Expr],
+    pub(super) key: Vec<usize>,
+    /// Arguments, then FILTERs.
+    pub(super) values: Program,
+    /// For each argument the FILTERs of the aggregates that take it; None: one takes it everywhere.
+    pub(super) guards: Vec<Vec<Option<usize>>>,
 }
 
 /// Compiled; see the module.
 #[derive(Debug)]
 pub(super) struct Fold {
     object: String,
-    /// The source's columns that anything reads; all indices below point into these.
+    /// The source's columns that anything reads, ascending; all indices below point into these.
+    needed: Vec<usize>,
     columns: Columns,
     /// Those that something behind the WHERE reads.
     kept: Vec<bool>,
@@ -44,54 +49,30 @@ pub(super) struct Fold {
     key: Vec<usize>,
     time: usize,
     time_name: String,
-    /// Arguments, then FILTERs, and their types.
     values: Program,
-    value_types: Vec<DataType>,
-    arguments: usize,
+    guards: Vec<Vec<Option<usize>>>,
 }
 
 impl Fold {
-    pub(super) fn compile(
-        session: &Session,
-        object: &str,
-        source: &SourceDef,
-        plan: &FoldPlan<'_>,
-    ) -> Result<Self> {
-        let values: Vec<Expr> = plan.arguments.iter().chain(plan.filters).cloned().collect();
-        let read: Vec<&str> = values
-            .iter()
-            .chain(plan.predicate)
-            .flat_map(Expr::column_refs)
-            .map(|column| column.name.as_str())
+    pub(super) fn of(object: &str, source: &SourceDef, plan: FoldPlan) -> Self {
+        let mut needed: Vec<usize> = plan
+            .values
+            .reads()
+            .chain(plan.predicate.iter().flat_map(Program::reads))
+            .chain(plan.key.iter().copied())
+            .chain([source.time_column])
             .collect();
-        let needed: Vec<usize> = (0..source.columns.len())
-            .filter(|i| {
-                plan.key.contains(i)
-                    || *i == source.time_column
-                    || read.contains(&source.columns[*i].name.as_str())
-            })
-            .collect();
-        let inputs: Vec<Input> = needed
-            .iter()
-            .map(|i| &source.columns[*i])
-            .map(|c| Input::plain(&c.name, &c.data_type))
-            .collect();
+        needed.sort_unstable();
+        needed.dedup();
         let place = |index: usize| {
             needed
-                .iter()
-                .position(|i| *i == index)
-                .expect("keys and time are among the needed")
+                .binary_search(&index)
+                .expect("all that is read is among the needed")
         };
-        let program = |predicate: &Expr| {
-            Program::compile(session, object, &inputs, std::slice::from_ref(predicate))
-        };
-        let predicate = plan.predicate.map(program).transpose()?;
         let key: Vec<usize> = plan.key.iter().map(|i| place(*i)).collect();
         let time = place(source.time_column);
-        let schema = schema_of(&inputs)?;
-        let types = values.iter().map(|value| type_of(session, value, &schema));
-        let value_types = types.collect::<Result<_>>()?;
-        let values = Program::compile(session, object, &inputs, &values)?;
+        let values = plan.values.moved(place);
+        let predicate = plan.predicate.map(|predicate| predicate.moved(place));
         let mut kept = vec![false; needed.len()];
         values
             .reads()
@@ -102,26 +83,32 @@ impl Fold {
             let column = &source.columns[*i];
             (*i, column.name.clone(), column.data_type.clone())
         });
-        let columns = columns.collect();
-        Ok(Self {
+        let columns = Columns::new(format!("source {}", source.name), columns.collect());
+        Self {
             object: object.to_owned(),
-            columns: Columns::new(format!("source {}", source.name), columns),
+            columns,
             kept,
             predicate,
             key,
             time,
             time_name: source.columns[source.time_column].name.clone(),
             values,
-            value_types,
-            arguments: plan.arguments.len(),
-        })
+            guards: plan.guards,
+            needed,
+        }
+    }
+
+    /// The source's columns that it reads, ascending.
+    pub(super) fn reads(&self) -> &[usize] {
+        &self.needed
     }
 
     /// The rows that count.
     pub(super) fn run(&self, batch: &RecordBatch) -> PortResult<FoldBatch> {
         let mut columns = self.columns.pick(batch)?;
+        let mut left_out = Vec::new();
         let mut rows = batch.num_rows();
-        let source_rows = match self.passing(&columns, rows)? {
+        let mut source_rows: Vec<u32> = match self.passing(&columns, rows, &mut left_out)? {
             None => (0..index(rows)?).collect(),
             Some(passing) => {
                 let source_rows: Vec<u32> = passing.set_indices_u32().collect();
@@ -130,45 +117,88 @@ impl Fold {
                 source_rows
             }
         };
-        let times = columns[self.time]
-            .as_primitive::<TimestampMicrosecondType>()
-            .clone();
-        if times.null_count() > 0 {
+        if columns[self.time].null_count() > 0 {
             return Err(PortError::invalid(format!(
                 "{}: event time {} is NULL in a row",
                 self.object, self.time_name
             )));
         }
-        let mut arguments = self.values(&columns, rows)?;
-        let filters = arguments.split_off(self.arguments);
+        let mut values = self.values.run(&columns, rows)?;
+        let failed = self.failed(&values);
+        if !failed.is_empty() {
+            let row_faults = failed.iter().map(|fault| {
+                let row = source_rows[fault.row as usize];
+                row_fault(&self.values, row, *fault)
+            });
+            left_out.extend(row_faults);
+            left_out.sort_by_key(|fault| fault.row);
+            let mut failed = failed.iter().peekable();
+            let sound = BooleanBuffer::collect_bool(rows, |row| {
+                failed.next_if(|fault| fault.row as usize == row).is_none()
+            });
+            source_rows = sound.set_indices().map(|row| source_rows[row]).collect();
+            self.keep(&mut columns, sound.clone())?;
+            let sound = predicate_of(sound);
+            for value in &mut values {
+                value.array = filtered(&sound, &value.array)?;
+            }
+        }
+        let times = columns[self.time].as_primitive::<TimestampMicrosecondType>();
+        let filters = values.split_off(self.guards.len());
         Ok(FoldBatch {
             keys: self
                 .key
                 .iter()
                 .map(|index| Arc::clone(&columns[*index]))
                 .collect(),
-            times,
-            arguments,
+            times: times.clone(),
+            arguments: values.into_iter().map(|value| value.array).collect(),
             filters: filters
                 .iter()
-                .map(|filter| filter.as_boolean().clone())
+                .map(|filter| filter.array.as_boolean().clone())
                 .collect(),
             source_rows,
-            left_out: Vec::new(),
+            left_out,
         })
     }
 
-    /// Arguments and FILTERs. Without a row nothing is evaluated: an expression may fail there that
-    /// no row reaches.
-    fn values(&self, columns: &[ArrayRef], rows: usize) -> PortResult<Vec<ArrayRef>> {
-        if rows == 0 {
-            return Ok(self.value_types.iter().map(new_empty_array).collect());
+    /// The faults of arguments and FILTERs that count, one a row.
+    fn failed(&self, values: &[Evaluated]) -> Vec<Fault> {
+        if values.iter().all(|value| value.faults.is_empty()) {
+            return Vec::new();
         }
-        self.values.run(columns, rows)
+        let (arguments, filters) = values.split_at(self.guards.len());
+        let mut failed: Vec<Fault> = filters
+            .iter()
+            .flat_map(|filter| filter.faults.iter().copied())
+            .collect();
+        for (argument, guards) in arguments.iter().zip(&self.guards) {
+            let taken = |row: usize| {
+                guards.iter().any(|guard| match guard {
+                    None => true,
+                    Some(filter) => {
+                        let filter = filters[*filter].array.as_boolean();
+                        filter.is_valid(row) && filter.value(row)
+                    }
+                })
+            };
+            let reached = argument.faults.iter().copied();
+            failed.extend(reached.filter(|fault| taken(fault.row as usize)));
+        }
+        // Stable: of a row, the first one stays.
+        failed.sort_by_key(|fault| fault.row);
+        failed.dedup_by_key(|fault| fault.row);
+        failed
     }
 
-    /// Rows where WHERE is true and no part of the key is NULL; None for all.
-    fn passing(&self, columns: &[ArrayRef], rows: usize) -> PortResult<Option<BooleanBuffer>> {
+    /// Rows where WHERE is true and no part of the key is NULL; None for all. Rows with a key on
+    /// which WHERE has no value join `left_out`.
+    fn passing(
+        &self,
+        columns: &[ArrayRef],
+        rows: usize,
+        left_out: &mut Vec<RowFault>,
+    ) -> PortResult<Option<BooleanBuffer>> {
         if rows == 0 {
             return Ok(None);
         }
@@ -179,7 +209,13 @@ impl Fold {
         let mut passing = valid.map(NullBuffer::into_inner);
         if let Some(predicate) = &self.predicate {
             let values = predicate.run(columns, rows)?;
-            let values = values[0].as_boolean();
+            let has_key = |fault: &&Fault| {
+                let row = fault.row as usize;
+                passing.as_ref().is_none_or(|keys| keys.value(row))
+            };
+            let failed = values[0].faults.iter().filter(has_key);
+            left_out.extend(failed.map(|fault| row_fault(predicate, fault.row, *fault)));
+            let values = values[0].array.as_boolean();
             let mut truth = values.values().clone();
             if let Some(nulls) = values.nulls() {
                 truth = &truth & nulls.inner();
@@ -191,17 +227,33 @@ impl Fold {
 
     /// Keep the passing rows of the columns that are read from here on.
     fn keep(&self, columns: &mut [ArrayRef], passing: BooleanBuffer) -> PortResult<()> {
-        let filter = FilterBuilder::new(&BooleanArray::new(passing, None))
-            .optimize()
-            .build();
+        let passing = predicate_of(passing);
         for (column, kept) in columns.iter_mut().zip(&self.kept) {
             if *kept {
-                *column = filter.filter(column).map_err(|e| {
-                    PortError::with_source(ErrorKind::Internal, "filter a batch", e)
-                })?;
+                *column = filtered(&passing, column)?;
             }
         }
         Ok(())
+    }
+}
+
+fn predicate_of(rows: BooleanBuffer) -> FilterPredicate {
+    FilterBuilder::new(&BooleanArray::new(rows, None))
+        .optimize()
+        .build()
+}
+
+fn filtered(rows: &FilterPredicate, array: &ArrayRef) -> PortResult<ArrayRef> {
+    rows.filter(array)
+        .map_err(|e| PortError::with_source(ErrorKind::Internal, "filter a batch", e))
+}
+
+/// Row `row` of the batch cannot be folded.
+fn row_fault(program: &Program, row: u32, fault: Fault) -> RowFault {
+    RowFault {
+        row,
+        kind: fault.kind,
+        what: program.text(fault),
     }
 }
 

@@ -2,14 +2,15 @@
 //! filters and the scan of one source. Every output becomes an expression over the source's columns
 //! and over aggregates, whatever the nesting.
 //!
-//! The plan comes from `session`, checked and simplified; what leaves goes to `compile`. Every node
+//! The plan comes from `session`, checked; what leaves goes to `compile`. Every node
 //! or function that a tile cannot keep exact is refused with a sentence that names it and says what
 //! to write instead.
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Window as WindowNode, lit, when};
+use forebay_core::limits::EXPRESSION_MAX_NODES;
 
 use super::subject::{Subject, aggregate_column};
 use super::windows::{Windowed, windowed};
@@ -38,6 +39,7 @@ pub(super) fn match_plan(subject: Subject<'_>, plan: &LogicalPlan) -> Result<Mat
         predicate: None,
         key: None,
         aggregates: Vec::new(),
+        nodes: std::cell::Cell::new(0),
     };
     let outputs = matcher.walk(plan)?;
     let Some(key) = matcher.key else {
@@ -66,6 +68,8 @@ struct Matcher<'a> {
     predicate: Option<Expr>,
     key: Option<Vec<usize>>,
     aggregates: Vec<Windowed>,
+    /// Nodes of all expressions that were made so far.
+    nodes: std::cell::Cell<usize>,
 }
 
 impl Matcher<'_> {
@@ -87,7 +91,8 @@ impl Matcher<'_> {
                         "a condition on aggregates would take the view's row away; write it as CASE in a feature",
                     );
                 }
-                let condition = substitute(&filter.predicate, filter.input.schema(), &below)?;
+                let condition =
+                    self.substitute(&filter.predicate, filter.input.schema(), &below)?;
                 self.predicate = Some(match self.predicate.take() {
                     // CASE, because the outer condition is not even evaluated where the inner one
                     // is not true.
@@ -101,7 +106,7 @@ impl Matcher<'_> {
             LogicalPlan::Projection(Projection { expr, input, .. }) => {
                 let below = self.walk(input)?;
                 expr.iter()
-                    .map(|e| substitute(e, input.schema(), &below))
+                    .map(|e| self.substitute(e, input.schema(), &below))
                     .collect()
             }
             LogicalPlan::Window(window) => self.window(window),
@@ -109,11 +114,46 @@ impl Matcher<'_> {
         }
     }
 
+    /// `expr` over the columns of `schema`, with each column replaced by what it is below. Counted
+    /// before anything is copied: derived tables over derived tables double what they repeat.
+    fn substitute(&self, expr: &Expr, schema: &DFSchema, below: &[Expr]) -> Result<Expr> {
+        let mut nodes = self.nodes.get();
+        let counted = expr.apply(|e| {
+            nodes += match e {
+                Expr::Column(column) => size(&below[schema.index_of_column(column)?])?,
+                _ => 1,
+            };
+            Ok(TreeNodeRecursion::Continue)
+        });
+        counted.map_err(|e| internal(&e))?;
+        if nodes > EXPRESSION_MAX_NODES {
+            let message = format!(
+                "{}: its expressions have more than {EXPRESSION_MAX_NODES} operations (EXPRESSION_MAX_NODES), with \
+                 those of derived tables in each place that uses them; select less, or split it",
+                self.subject.object
+            );
+            return Err(EngineError::Limit {
+                at: self.subject.body.locate(None),
+                message,
+            });
+        }
+        self.nodes.set(nodes);
+        let replaced = expr.clone().transform_up(|e| match &e {
+            Expr::Column(column) => Ok(Transformed::yes(
+                below[schema.index_of_column(column)?].clone(),
+            )),
+            _ => Ok(Transformed::no(e)),
+        });
+        replaced
+            .map(|replaced| unaliased(replaced.data))
+            .map_err(|e| internal(&e))
+    }
+
     fn window(&mut self, window: &WindowNode) -> Result<Vec<Expr>> {
         let mut columns = self.walk(&window.input)?;
         let below = columns.clone();
         for expr in &window.window_expr {
-            let inner = |e: &Expr| substitute(e, window.input.schema(), &below);
+            let inner = |e: &Expr| self.substitute(e, window.input.schema(), &below);
             let (aggregate, key) = windowed(self.subject, expr, &inner)?;
             match &self.key {
                 Some(other) if *other != key => {
@@ -138,21 +178,18 @@ impl Matcher<'_> {
     }
 }
 
-/// `expr` over the columns of `schema`, with each column replaced by what it is below.
-fn substitute(expr: &Expr, schema: &DFSchema, below: &[Expr]) -> Result<Expr> {
-    let replaced = expr.clone().transform_up(|e| match &e {
-        Expr::Column(column) => Ok(Transformed::yes(
-            below[schema.index_of_column(column)?].clone(),
-        )),
-        _ => Ok(Transformed::no(e)),
-    });
-    replaced
-        .map(|replaced| unaliased(replaced.data))
-        .map_err(|e| internal(&e))
-}
-
 fn internal(error: &DataFusionError) -> EngineError {
     EngineError::Internal(format!("a checked plan contradicts itself: {error}"))
+}
+
+/// How many nodes `expr` has.
+fn size(expr: &Expr) -> datafusion::error::Result<usize> {
+    let mut nodes = 0;
+    expr.apply(|_| {
+        nodes += 1;
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(nodes)
 }
 
 fn unaliased(expr: Expr) -> Expr {

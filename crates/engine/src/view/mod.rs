@@ -3,32 +3,29 @@
 //! is refused here, when it is created.
 //!
 //! `catalog` hands over statements and takes [`View`]s; `pipeline` folds with them, `serve` and the
-//! probe finish with them, and the batch lowering runs [`View::plan`] itself. The path of a text:
-//! `parse` (clauses) -> `session` (names and types) -> `matching` and `windows` (what a tile can
-//! keep) -> `compile` (states and programs) -> `fold`.
+//! both offline lowerings fold and finish with them. The path of a text: `parse` (clauses) ->
+//! `session` (names and types) -> `matching` and `windows` (what a tile can keep) -> `compile`
+//! (states and programs) -> `fold`.
 
-mod clocks;
 mod compile;
 mod fold;
 mod matching;
-mod reads;
 mod subject;
 #[cfg(test)]
 mod tests;
 mod windows;
 
-pub(crate) use clocks::refuse_clocks;
-pub(crate) use compile::{missing_column, planning_error};
+pub(crate) use compile::{missing_column, planning_error, refused};
 
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{Field, Schema, SchemaRef};
-use datafusion::logical_expr::LogicalPlan;
 use forebay_core::PortResult;
 use forebay_core::definition::EntityDef;
 use forebay_core::ports::CompiledView;
-use forebay_core::source::SourceDef;
+use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::timestamp_type;
 use forebay_core::view::{FoldBatch, ViewId, ViewSpec};
 
@@ -37,7 +34,6 @@ use crate::expression::Program;
 use crate::parse::ViewStatement;
 use crate::session::Session;
 use fold::Fold;
-use reads::referenced_columns;
 use subject::Subject;
 
 /// A view, compiled.
@@ -45,10 +41,7 @@ use subject::Subject;
 pub(crate) struct View {
     spec: Arc<ViewSpec>,
     source: Arc<SourceDef>,
-    plan: LogicalPlan,
-    reads: Vec<usize>,
     key_columns: Vec<usize>,
-    feature_outputs: Vec<usize>,
     features: SchemaRef,
     fold: Fold,
     finish: Program,
@@ -91,8 +84,8 @@ impl View {
             entity: entity.name.clone(),
             source: source.name.clone(),
             key: entity.key.clone(),
+            filters: states.filters(),
             arguments: states.argument_types,
-            filters: states.filters.len(),
             partials: states.partials,
             aggregates: states.aggregates,
             ttl_us: statement.ttl_us,
@@ -103,12 +96,9 @@ impl View {
             .iter()
             .map(|c| Field::new(&c.name, c.data_type.clone(), true));
         Ok(Self {
-            reads: referenced_columns(&compiled.plan, source)?,
             spec: Arc::new(spec),
             source: Arc::clone(source),
-            plan: compiled.plan,
             key_columns: compiled.key,
-            feature_outputs: compiled.feature_outputs,
             features: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             fold: compiled.fold,
             finish: compiled.finish,
@@ -120,21 +110,10 @@ impl View {
         &self.source
     }
 
-    /// The checked and simplified plan of its text, over a table that has the source's name and
-    /// [`SourceDef::schema`].
-    pub(crate) fn plan(&self) -> &LogicalPlan {
-        &self.plan
-    }
-
     /// For each key column of the spec, the source's column that it is (a derived table may rename
     /// it).
     pub(crate) fn key_columns(&self) -> &[usize] {
         &self.key_columns
-    }
-
-    /// For each feature its column in the output of [`Self::plan`].
-    pub(crate) fn feature_outputs(&self) -> &[usize] {
-        &self.feature_outputs
     }
 }
 
@@ -144,7 +123,7 @@ impl CompiledView for View {
     }
 
     fn reads(&self) -> &[usize] {
-        &self.reads
+        self.fold.reads()
     }
 
     fn fold(&self, rows: &RecordBatch) -> PortResult<FoldBatch> {
@@ -166,6 +145,22 @@ impl CompiledView for View {
         // Event times are UTC whatever the caller's array calls its zone.
         columns.push(Arc::new(at.clone().with_data_type(timestamp_type())));
         columns.extend(aggregates.iter().cloned());
-        self.finish.run(&columns, rows)
+        let name = |number: usize| format!("feature {}", self.features.field(number).name());
+        let place = |row: usize| key_at(&self.spec.key, keys, row);
+        self.finish.run_whole(&columns, rows, name, place)
     }
+}
+
+/// Which key the row is of, in words.
+fn key_at(columns: &[Column], keys: &[ArrayRef], row: usize) -> String {
+    let options = FormatOptions::default().with_null("NULL");
+    let parts: Vec<String> = columns
+        .iter()
+        .zip(keys)
+        .filter_map(|(column, key)| {
+            let value = ArrayFormatter::try_new(key.as_ref(), &options).ok()?;
+            Some(format!("{} = {}", column.name, value.value(row)))
+        })
+        .collect();
+    format!(" for {}", parts.join(", "))
 }

@@ -6,9 +6,11 @@ use datafusion::logical_expr::Expr;
 use forebay_core::definition::EntityDef;
 use forebay_core::source::SourceDef;
 
+use super::compile::refused;
 use crate::error::{EngineError, Result};
 use crate::expression::as_column;
 use crate::parse::QueryText;
+use crate::scalar::Refusal;
 
 /// Relation of the columns that stand for aggregates in expressions; no SQL name can be it.
 pub(super) const AGGREGATE: &str = "_aggregate";
@@ -28,6 +30,11 @@ pub(super) struct Subject<'a> {
 }
 
 impl Subject<'_> {
+    /// An expression of it is not taken.
+    pub(super) fn refused(&self, refusal: Refusal) -> EngineError {
+        refused(self.object, self.body, refusal)
+    }
+
     /// Refuse it at the first `word` of its text.
     pub(super) fn refuse<T>(&self, word: Option<&str>, message: impl Into<String>) -> Result<T> {
         Err(EngineError::refused(

@@ -8,6 +8,7 @@ mod applied;
 mod conformance;
 mod exact;
 mod flights;
+mod guards;
 mod inputs;
 mod lowerings;
 mod memory;

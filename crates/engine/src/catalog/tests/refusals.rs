@@ -196,7 +196,7 @@ const REFUSED: &[Row] = &[
     (
         "CREATE MONITOR n ON MODEL m WINDOW INTERVAL '1' DAY LABELS FROM outcomes USING (id) AS y \
          + 1 WITHIN INTERVAL '1' DAY\nREFERENCE TRAINING SET 'r' ALERT WHEN PSI > 1",
-        "d.sql:1:88: monitor n: a label is true or false, this one is Int64; compare it: \
+        "d.sql:1:88: monitor n: a label is true or false, this one is BIGINT; compare it: \
          expression > number",
         "CREATE MONITOR n ON MODEL m WINDOW INTERVAL '1' DAY LABELS FROM outcomes USING (id) AS y \
          + 1 > 2 WITHIN INTERVAL '1' DAY\nREFERENCE TRAINING SET 'r' ALERT WHEN PSI > 1",

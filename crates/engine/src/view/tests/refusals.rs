@@ -243,15 +243,14 @@ const REFUSED: &[Row] = &[
     ),
     (
         "SELECT sum(CAST(x AS DECIMAL(10, 2))) OVER {e} AS s FROM events",
-        "2:8: feature view v: sum does not take an argument of type Decimal128(10, 2); cast it: \
-         CAST(.. AS DOUBLE), BIGINT, INTEGER, BOOLEAN, VARCHAR or TIMESTAMP are the types that are \
-         kept",
+        "2:22: feature view v: DECIMAL(10,2) is no type of expressions; write DOUBLE, or BIGINT of \
+         the smallest unit",
         "SELECT sum(CAST(x AS DOUBLE)) OVER {e} AS s FROM events",
     ),
     (
         "SELECT CAST(max(ts) OVER {e} AS DATE) AS d FROM events",
-        "2:67: feature view v: feature d is of type Date32; cast it: CAST(.. AS DOUBLE), BIGINT, \
-         INTEGER, BOOLEAN, VARCHAR or TIMESTAMP are the types that are kept",
+        "2:58: feature view v: DATE is no type of expressions; write TIMESTAMP, as in \
+         date_trunc('day', ts)",
         "SELECT CAST(max(ts) OVER {e} AS TIMESTAMP) AS d, CAST(max(x) OVER {e} AS BIGINT) AS b, \
          CAST(max(x) OVER {e} AS INTEGER) AS i, CAST(max(x) OVER {e} AS BOOLEAN) AS o, \
          CAST(max(ts) OVER {e} AS VARCHAR) AS t FROM events",

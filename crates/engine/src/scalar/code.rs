@@ -1,0 +1,372 @@
+//! Compiled expressions: a flat list of operations, each over the values of earlier ones, run over
+//! whole columns one after another. A value that several expressions use is computed once.
+//!
+//! A row may have no value (`faults`). Every operation is computed on every row; which faults count
+//! is decided by masking, as SQL is read from left to right, so that no result depends on how rows
+//! are cut into batches. No row, no fault: without rows nothing is computed at all.
+//!
+//! `build` makes it. Nothing here recurses, whatever the depth of the expression was.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, BooleanArray, UInt32Array, new_empty_array};
+use arrow_buffer::{BooleanBuffer, NullBuffer};
+use arrow_schema::DataType;
+use arrow_select::take::take;
+use forebay_core::{ErrorKind, PortError, PortResult};
+
+use super::choose::Chosen;
+use super::faults::{Fault, Faults, everywhere, mask, merge, nulled, raised};
+use super::kernel::{Kernel, Operand, RowFaults};
+
+/// The value of one operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Slot(pub(super) u32);
+
+impl Slot {
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Op {
+    /// A column of the caller.
+    Input(u32),
+    /// A constant, an array of one row.
+    Literal(ArrayRef),
+    Call {
+        kernel: Arc<dyn Kernel>,
+        args: Vec<Slot>,
+    },
+    And(Slot, Slot),
+    Or(Slot, Slot),
+    Not(Slot),
+    /// Conditions with their values, in order.
+    Case {
+        arms: Vec<(Slot, Slot)>,
+        otherwise: Option<Slot>,
+    },
+    /// The first that is not NULL.
+    Coalesce(Vec<Slot>),
+}
+
+impl Op {
+    /// Whose values it reads.
+    pub(super) fn reads(&self) -> Vec<Slot> {
+        match self {
+            Self::Input(_) | Self::Literal(_) => Vec::new(),
+            Self::Call { args, .. } | Self::Coalesce(args) => args.clone(),
+            Self::And(left, right) | Self::Or(left, right) => vec![*left, *right],
+            Self::Not(value) => vec![*value],
+            Self::Case { arms, otherwise } => {
+                let arms = arms.iter().flat_map(|(when, then)| [*when, *then]);
+                arms.chain(*otherwise).collect()
+            }
+        }
+    }
+}
+
+/// One operation.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) op: Op,
+    pub(super) data_type: DataType,
+    /// How it reads, shortened.
+    pub(super) text: Arc<str>,
+    /// Whether it has one value for all rows.
+    pub(super) constant: bool,
+    /// Values that nothing behind it reads.
+    pub(super) last_reads: Vec<Slot>,
+}
+
+/// What an expression is on some rows.
+#[derive(Debug, Clone)]
+pub(crate) struct Evaluated {
+    pub(crate) array: ArrayRef,
+    /// Rows without a value, which are NULL in the array.
+    pub(crate) faults: Faults,
+}
+
+/// Compiled expressions.
+#[derive(Debug, Clone)]
+pub(crate) struct Code {
+    pub(super) nodes: Vec<Node>,
+    pub(super) outputs: Vec<Slot>,
+}
+
+/// The value of an operation while the code runs.
+#[derive(Debug, Clone)]
+pub(super) struct Value {
+    pub(super) array: ArrayRef,
+    /// Whether the array has one value, for all rows.
+    pub(super) constant: bool,
+    pub(super) faults: Faults,
+}
+
+impl Value {
+    /// Its faults where it has `rows` of them.
+    pub(super) fn faults(&self, rows: usize) -> Faults {
+        match self.faults.first() {
+            Some(fault) if self.constant => everywhere(*fault, rows),
+            _ => self.faults.clone(),
+        }
+    }
+
+    /// Where it is true, and where it is NULL, of `rows`.
+    pub(super) fn truth(&self, rows: usize) -> Truth {
+        let array = self.array.as_boolean();
+        if self.constant {
+            let is_null = array.is_null(0);
+            let bits = |set: bool| {
+                if set {
+                    BooleanBuffer::new_set(rows)
+                } else {
+                    BooleanBuffer::new_unset(rows)
+                }
+            };
+            return Truth {
+                is_true: bits(!is_null && array.value(0)),
+                valid: is_null.then(|| bits(false)),
+            };
+        }
+        let valid = array.nulls().map(NullBuffer::inner).cloned();
+        let is_true = match &valid {
+            Some(valid) => array.values() & valid,
+            None => array.values().clone(),
+        };
+        Truth { is_true, valid }
+    }
+}
+
+/// A column of true, false and NULL.
+#[derive(Debug)]
+pub(super) struct Truth {
+    pub(super) is_true: BooleanBuffer,
+    /// Where it is not NULL; None for everywhere.
+    pub(super) valid: Option<BooleanBuffer>,
+}
+
+impl Truth {
+    /// Where it is `truth`, and not NULL.
+    fn is(&self, truth: bool) -> BooleanBuffer {
+        match &self.valid {
+            _ if truth => self.is_true.clone(),
+            Some(valid) => valid & &!&self.is_true,
+            None => !&self.is_true,
+        }
+    }
+
+    fn of(is_true: BooleanBuffer, is_false: &BooleanBuffer) -> BooleanArray {
+        let valid = &is_true | is_false;
+        let nulls = NullBuffer::new(valid);
+        let nulls = (nulls.null_count() > 0).then_some(nulls);
+        BooleanArray::new(is_true, nulls)
+    }
+}
+
+impl Code {
+    /// Columns that it reads.
+    pub(crate) fn reads(&self) -> impl Iterator<Item = usize> + '_ {
+        self.inputs().map(|(index, _)| index)
+    }
+
+    /// Columns that it reads, with their types.
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = (usize, &DataType)> + '_ {
+        self.nodes.iter().filter_map(|node| match node.op {
+            Op::Input(index) => Some((index as usize, &node.data_type)),
+            _ => None,
+        })
+    }
+
+    /// Read columns from other places: `place` tells where each is now.
+    pub(crate) fn move_inputs(&mut self, place: impl Fn(usize) -> usize) {
+        for node in &mut self.nodes {
+            if let Op::Input(index) = &mut node.op {
+                *index = u32::try_from(place(*index as usize)).expect("columns are far fewer");
+            }
+        }
+    }
+
+    /// Types of its expressions.
+    pub(crate) fn types(&self) -> impl Iterator<Item = &DataType> + '_ {
+        self.outputs
+            .iter()
+            .map(|slot| &self.nodes[slot.index()].data_type)
+    }
+
+    /// How the operation reads that `fault` is of.
+    pub(crate) fn text(&self, fault: Fault) -> Arc<str> {
+        Arc::clone(&self.nodes[fault.op as usize].text)
+    }
+
+    /// The same, and what is wrong.
+    pub(crate) fn describe(&self, fault: Fault) -> String {
+        format!("{}: {}", self.nodes[fault.op as usize].text, fault.kind)
+    }
+
+    /// One value for each expression over `columns`, each `rows` long where it is read.
+    ///
+    /// # Errors
+    /// Something else than a row: a defect, memory.
+    pub(crate) fn run(&self, columns: &[ArrayRef], rows: usize) -> PortResult<Vec<Evaluated>> {
+        if rows == 0 {
+            let empty = |data_type: &DataType| Evaluated {
+                array: new_empty_array(data_type),
+                faults: Faults::new(),
+            };
+            return Ok(self.types().map(empty).collect());
+        }
+        let mut values: Vec<Option<Value>> = vec![None; self.nodes.len()];
+        for (index, node) in self.nodes.iter().enumerate() {
+            let value = evaluate(index, node, &values, columns, rows)?;
+            values[index] = Some(value);
+            for slot in &node.last_reads {
+                values[slot.index()] = None;
+            }
+        }
+        self.outputs
+            .iter()
+            .map(|slot| whole(read(&values, *slot), rows))
+            .collect()
+    }
+}
+
+/// The value of `slot`, which is computed before what reads it.
+pub(super) fn read(values: &[Option<Value>], slot: Slot) -> &Value {
+    values[slot.index()]
+        .as_ref()
+        .expect("operations stand behind what they read, which is kept until then")
+}
+
+/// `value` with an element for each of `rows`.
+fn whole(value: &Value, rows: usize) -> PortResult<Evaluated> {
+    let array = if value.constant {
+        let zeros = UInt32Array::from(vec![0; rows]);
+        take(&value.array, &zeros, None)
+            .map_err(|e| PortError::with_source(ErrorKind::Internal, "a constant column", e))?
+    } else {
+        Arc::clone(&value.array)
+    };
+    Ok(Evaluated {
+        array,
+        faults: value.faults(rows),
+    })
+}
+
+fn evaluate(
+    index: usize,
+    node: &Node,
+    values: &[Option<Value>],
+    columns: &[ArrayRef],
+    rows: usize,
+) -> PortResult<Value> {
+    let constant = node.constant;
+    // What is constant has one row; what it reads has one too.
+    let rows = if constant { 1 } else { rows };
+    let value = |array: ArrayRef, faults: Faults| Value {
+        array,
+        constant,
+        faults,
+    };
+    Ok(match &node.op {
+        Op::Input(column) => value(Arc::clone(&columns[*column as usize]), Faults::new()),
+        Op::Literal(array) => value(Arc::clone(array), Faults::new()),
+        Op::Call { kernel, args } => {
+            let args: Vec<&Value> = args.iter().map(|slot| read(values, *slot)).collect();
+            let (array, faults) = call(index, kernel.as_ref(), &args, constant, rows)?;
+            value(array, faults)
+        }
+        Op::And(left, right) => {
+            let (array, faults) = both(read(values, *left), read(values, *right), rows, false);
+            value(array, faults)
+        }
+        Op::Or(left, right) => {
+            let (array, faults) = both(read(values, *left), read(values, *right), rows, true);
+            value(array, faults)
+        }
+        Op::Not(inner) => {
+            let inner = read(values, *inner);
+            let array = inner.array.as_boolean();
+            let not = BooleanArray::new(!array.values(), array.nulls().cloned());
+            value(Arc::new(not), inner.faults.clone())
+        }
+        Op::Case { arms, otherwise } => {
+            let mut chosen = Chosen::new(rows);
+            for (when, then) in arms {
+                chosen.when(read(values, *when), read(values, *then));
+            }
+            if let Some(otherwise) = otherwise {
+                chosen.otherwise(read(values, *otherwise));
+            }
+            let (array, faults) = chosen.finish(&node.data_type)?;
+            value(array, faults)
+        }
+        Op::Coalesce(args) => {
+            let mut chosen = Chosen::new(rows);
+            for slot in args {
+                chosen.first_valid(read(values, *slot));
+            }
+            let (array, faults) = chosen.finish(&node.data_type)?;
+            value(array, faults)
+        }
+    })
+}
+
+/// A strict operation: a row fails where an argument does, else where the kernel does.
+fn call(
+    index: usize,
+    kernel: &dyn Kernel,
+    args: &[&Value],
+    constant: bool,
+    rows: usize,
+) -> PortResult<(ArrayRef, Faults)> {
+    let operands: Vec<Operand<'_>> = args
+        .iter()
+        .map(|value| Operand {
+            array: &value.array,
+            constant: value.constant && !constant,
+        })
+        .collect();
+    let mut failed = RowFaults::default();
+    let array = kernel.run(&operands, rows, &mut failed)?;
+    if array.len() != rows {
+        let message = format!("{kernel:?} gave {} values for {rows} rows", array.len());
+        return Err(PortError::internal(message));
+    }
+    let op = u32::try_from(index).expect("code is limited to far fewer operations");
+    let own = raised(&failed, op);
+    if args.iter().all(|value| value.faults.is_empty()) {
+        return Ok((array, own));
+    }
+    let of_args = args.iter().fold(Faults::new(), |faults, value| {
+        merge(faults, value.faults(rows))
+    });
+    let array = nulled(array, &of_args)?;
+    Ok((array, merge(of_args, own)))
+}
+
+/// AND (`absorbing` false) or OR (true): where the left side is `absorbing`, the right one is not
+/// looked at.
+fn both(left: &Value, right: &Value, rows: usize, absorbing: bool) -> (ArrayRef, Faults) {
+    let (l, r) = (left.truth(rows), right.truth(rows));
+    let absorbed = l.is(absorbing);
+    let mut absorbs = &absorbed | &r.is(absorbing);
+    let mut neither = &l.is(!absorbing) & &r.is(!absorbing);
+    let mut faults = Faults::new();
+    if !left.faults.is_empty() || !right.faults.is_empty() {
+        let mut reached = right.faults(rows);
+        reached.retain(|fault| !absorbed.value(fault.row as usize));
+        faults = merge(left.faults(rows), reached);
+        let keep = !&mask(&faults, rows);
+        absorbs = &absorbs & &keep;
+        neither = &neither & &keep;
+    }
+    let array = if absorbing {
+        Truth::of(absorbs, &neither)
+    } else {
+        Truth::of(neither, &absorbs)
+    };
+    (Arc::new(array), faults)
+}

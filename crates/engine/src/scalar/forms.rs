@@ -1,0 +1,114 @@
+//! Special forms: what is written as a call and is no function of the table, because its type is
+//! that of its arguments, or because it does not look at all of them.
+
+use super::function::Type;
+use super::refusal::Refusal;
+
+/// A special form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Form {
+    /// The first argument that is not NULL; what stands behind it is not looked at.
+    Coalesce,
+    /// The same of two.
+    Nvl,
+    /// The second argument where the first is not NULL, else the third.
+    Nvl2,
+    /// The first argument, or NULL where it equals the second.
+    NullIf,
+    /// The greatest argument, NULLs aside.
+    Greatest,
+    /// The least argument, NULLs aside.
+    Least,
+}
+
+impl Form {
+    pub(super) const ALL: [Self; 6] = [
+        Self::Coalesce,
+        Self::Nvl,
+        Self::Nvl2,
+        Self::NullIf,
+        Self::Greatest,
+        Self::Least,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Coalesce => "coalesce",
+            Self::Nvl => "nvl",
+            Self::Nvl2 => "nvl2",
+            Self::NullIf => "nullif",
+            Self::Greatest => "greatest",
+            Self::Least => "least",
+        }
+    }
+
+    pub(super) fn aliases(self) -> &'static [&'static str] {
+        match self {
+            Self::Nvl => &["ifnull"],
+            _ => &[],
+        }
+    }
+
+    /// The form that goes by `name`.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|form| form.name() == name || form.aliases().contains(&name))
+    }
+
+    /// Refuse `count` arguments, if there are not as many as it takes.
+    pub(super) fn check_count(self, count: usize) -> Result<(), Refusal> {
+        let (fits, takes) = match self {
+            Self::Coalesce | Self::Greatest | Self::Least => (count >= 1, "at least one argument"),
+            Self::Nvl | Self::NullIf => (count == 2, "two arguments"),
+            Self::Nvl2 => (count == 3, "three arguments"),
+        };
+        if fits {
+            return Ok(());
+        }
+        let name = self.name();
+        Err(Refusal::at(
+            name,
+            format!("{name} takes {takes}, {count} are given; write as many"),
+        ))
+    }
+
+    /// The types that its arguments widen to; None stands for NULL.
+    pub(super) fn coerced(self, types: &[Option<Type>]) -> Result<Vec<Option<Type>>, Refusal> {
+        self.check_count(types.len())?;
+        let own = usize::from(self == Self::Nvl2);
+        let common = self.common(types.get(own..).unwrap_or_default())?;
+        let coerced = types.iter().enumerate();
+        Ok(coerced
+            .map(|(i, of)| if i < own { *of } else { common })
+            .collect())
+    }
+
+    fn common(self, types: &[Option<Type>]) -> Result<Option<Type>, Refusal> {
+        let mut common = None;
+        for of in types.iter().flatten().copied() {
+            let Some(found) = common else {
+                common = Some(of);
+                continue;
+            };
+            let found: Type = found;
+            common = Some(match (found, of) {
+                (found, of) if found == of || of.widens_to(found) => found,
+                (found, of) if found.widens_to(of) => of,
+                // A constant text may be a time; whether it is one is seen later.
+                (Type::Text, Type::Timestamp) | (Type::Timestamp, Type::Text) => Type::Timestamp,
+                (found, of) => {
+                    let (name, left, right) = (self.name(), found.sql(), of.sql());
+                    return Err(Refusal::at(
+                        name,
+                        format!(
+                            "{name} has values of different types, {left} and {right}; cast one of them: CAST(.. AS \
+                             {left})"
+                        ),
+                    ));
+                }
+            });
+        }
+        Ok(common)
+    }
+}

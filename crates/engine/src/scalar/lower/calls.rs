@@ -1,0 +1,140 @@
+//! Calls: casts that a text asks for, the special forms, and the functions of the table.
+
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use datafusion::logical_expr::Expr;
+
+use super::{Lowered, Lowering, Typed};
+use crate::scalar::forms::Form;
+use crate::scalar::function::{Argument, Function, Type};
+use crate::scalar::functions;
+use crate::scalar::operators::{Extreme, IsNull, NullIf};
+use crate::scalar::refusal::Refusal;
+use crate::scalar::shell::{cast_of, misfit};
+use crate::scalar::suggest::unknown_function;
+
+impl Lowering<'_> {
+    /// The call of `name`.
+    pub(super) fn call(&mut self, name: &str, args: &[Expr]) -> Lowered {
+        let mut typed = Vec::with_capacity(args.len());
+        for arg in args {
+            typed.push(self.lower(arg)?);
+        }
+        if let Some((to, trying)) = cast_of(name) {
+            let [value] = typed.as_slice() else {
+                return Err(Refusal::new("a cast is of one value"));
+            };
+            return self.cast(*value, to, trying);
+        }
+        match Form::of(name) {
+            Some(form) => self.form(form, &typed),
+            None => self.called(name, &typed),
+        }
+    }
+
+    fn form(&mut self, form: Form, args: &[Typed]) -> Lowered {
+        form.check_count(args.len())?;
+        let texts: Vec<&str> = args.iter().map(|arg| self.text(*arg).as_ref()).collect();
+        let text = format!("{}({})", form.name(), texts.join(", "));
+        if form == Form::Nvl2 {
+            return self.nvl2(args, &text);
+        }
+        let Some(of) = self.common(form.name(), args)? else {
+            return Ok(args[0]);
+        };
+        let mut slots = Vec::with_capacity(args.len());
+        for arg in args {
+            slots.push(self.implied(*arg, Some(of))?.slot);
+        }
+        if matches!(of, Type::Duration | Type::Interval)
+            && !matches!(form, Form::Coalesce | Form::Nvl)
+        {
+            return Err(Refusal::at(
+                form.name(),
+                format!(
+                    "{text}: {} is not for intervals; write CASE with a comparison",
+                    form.name()
+                ),
+            ));
+        }
+        let extreme = match form {
+            Form::Greatest => Extreme::Greatest,
+            Form::Least => Extreme::Least,
+            Form::NullIf => return self.kernel("nullif", slots, of, &text, NullIf),
+            Form::Coalesce | Form::Nvl | Form::Nvl2 => {
+                let slot = self.builder.coalesce(slots, of, &text)?;
+                return Ok(Typed::new(slot, of));
+            }
+        };
+        self.kernel(form.name(), slots, of, &text, extreme)
+    }
+
+    /// `nvl2(a, b, c)`: b where a is not NULL, else c.
+    fn nvl2(&mut self, args: &[Typed], text: &str) -> Lowered {
+        let [condition, then, otherwise] = args else {
+            return Err(Refusal::new("nvl2 takes three arguments"));
+        };
+        let Some(of) = self.common("nvl2", &[*then, *otherwise])? else {
+            return Ok(*then);
+        };
+        let then = self.implied(*then, Some(of))?.slot;
+        let otherwise = self.implied(*otherwise, Some(of))?.slot;
+        let kernel = IsNull { negated: true };
+        let reads = format!("{} IS NOT NULL", super::operand(self.text(*condition)));
+        let when = self.kernel(
+            "is NOT null",
+            vec![condition.slot],
+            Type::Boolean,
+            &reads,
+            kernel,
+        )?;
+        let arms = vec![(when.slot, then)];
+        let slot = self.builder.case(arms, Some(otherwise), of, text)?;
+        Ok(Typed::new(slot, of))
+    }
+
+    /// The text that `typed` is, if it is a constant.
+    fn constant_text(&self, typed: Typed) -> Option<&str> {
+        let array = self.builder.constant(typed.slot)?.as_string_opt::<i32>()?;
+        array.is_valid(0).then(|| array.value(0))
+    }
+
+    /// A function of the table.
+    pub(super) fn called(&mut self, name: &str, args: &[Typed]) -> Lowered {
+        let first = args.first().and_then(|arg| self.constant_text(*arg));
+        let Some(function) = functions::called(name, first) else {
+            return Err(unknown_function(name));
+        };
+        let types: Vec<Option<Type>> = args.iter().map(|arg| arg.of).collect();
+        let Some(overload) = function.overload(&types) else {
+            return Err(misfit(function, &types));
+        };
+        let wanted = overload
+            .arguments
+            .iter()
+            .copied()
+            .chain(overload.rest.into_iter().cycle());
+        let texts: Vec<&str> = args.iter().map(|arg| self.text(*arg).as_ref()).collect();
+        let text = format!("{}({})", function.name, texts.join(", "));
+        let mut slots = Vec::with_capacity(args.len());
+        for (arg, wanted) in args.iter().zip(wanted) {
+            slots.push(self.implied(*arg, Some(wanted))?.slot);
+        }
+        let key = format!("function {} {}", function.name, place(function, overload));
+        let bind = |arguments: &[Argument<'_>]| (overload.bind)(arguments);
+        let slot = self
+            .builder
+            .call(key, slots, overload.result, &text, bind)
+            .map_err(|refusal| Refusal::at(function.name, refusal.message))?;
+        Ok(Typed::new(slot, overload.result))
+    }
+}
+
+/// Which of the overloads of `function` it is.
+fn place(function: &Function, overload: &crate::scalar::function::Overload) -> usize {
+    function
+        .overloads
+        .iter()
+        .position(|other| std::ptr::eq(other, overload))
+        .unwrap_or_default()
+}

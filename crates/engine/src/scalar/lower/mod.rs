@@ -1,0 +1,603 @@
+//! From DataFusion's checked expressions to code. DataFusion has found out names and types; what a
+//! text computes is decided here: every operation is one of `operators`, `casts` or the table of
+//! functions, and anything else is refused by name.
+//!
+//! A cast that the text asks for is a call by now (`desugar`); a cast that is left was put in by
+//! DataFusion, and is taken only where nothing can be lost or meant otherwise: text is never a
+//! number or a truth without being asked.
+
+mod binary;
+mod calls;
+
+pub(super) use binary::refused_types;
+
+use std::sync::Arc;
+
+use arrow_schema::DataType;
+use datafusion::common::{Column, ScalarValue};
+use datafusion::logical_expr::expr::{Between, Case, InList, Like};
+use datafusion::logical_expr::{Expr, Operator};
+
+use super::build::CodeBuilder;
+use super::casts::{self, Cast};
+use super::code::{Code, Slot};
+use super::function::Type;
+use super::kernel::Kernel;
+use super::operators::{Comparison, IsNull, IsTruth, Members, Negate, like, similar};
+use super::refusal::Refusal;
+use super::shell::planned;
+use crate::expression::Input;
+
+/// An expression as code.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Typed {
+    pub(crate) slot: Slot,
+    /// None: NULL, of any type.
+    pub(crate) of: Option<Type>,
+}
+
+impl Typed {
+    fn new(slot: Slot, of: Type) -> Self {
+        Self { slot, of: Some(of) }
+    }
+
+    /// The type as users read it.
+    pub(crate) fn sql(self) -> &'static str {
+        self.of.map_or("NULL", Type::sql)
+    }
+}
+
+/// Expressions over the same columns, which become one code.
+#[derive(Debug)]
+pub(crate) struct Lowering<'a> {
+    inputs: &'a [Input],
+    builder: CodeBuilder,
+}
+
+/// The type that DataFusion means; None for that of NULL.
+fn planned_type(data_type: &DataType) -> Result<Option<Type>, Refusal> {
+    if *data_type == DataType::Null {
+        return Ok(None);
+    }
+    planned(data_type).map(Some).ok_or_else(|| {
+        Refusal::new(format!(
+            "values of type {data_type} are not supported in expressions; write BIGINT, DOUBLE, VARCHAR, BOOLEAN or \
+             TIMESTAMP"
+        ))
+    })
+}
+
+/// `text` as an operand of something else.
+fn operand(text: &str) -> String {
+    let (mut depth, mut quoted, mut plain) = (0_usize, false, true);
+    for char in text.chars() {
+        match char {
+            '\'' => quoted = !quoted,
+            _ if quoted => {}
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ' ' if depth == 0 => plain = false,
+            _ => {}
+        }
+    }
+    if plain {
+        text.to_owned()
+    } else {
+        format!("({text})")
+    }
+}
+
+type Lowered = Result<Typed, Refusal>;
+
+impl<'a> Lowering<'a> {
+    /// Over the columns `inputs`.
+    pub(crate) fn new(inputs: &'a [Input]) -> Self {
+        Self {
+            inputs,
+            builder: CodeBuilder::default(),
+        }
+    }
+
+    /// How `typed` reads.
+    pub(crate) fn text(&self, typed: Typed) -> &Arc<str> {
+        self.builder.text(typed.slot)
+    }
+
+    /// The code of `outputs`.
+    pub(crate) fn finish(self, outputs: &[Slot]) -> Code {
+        self.builder.finish(outputs)
+    }
+
+    /// Refuse what has a value on no row.
+    pub(crate) fn refuse_failing(&self, slot: Slot) -> Result<(), Refusal> {
+        match self.builder.never_has_a_value(slot) {
+            None => Ok(()),
+            Some((kind, text)) => Err(Refusal::new(format!(
+                "{text} never has a value: {kind}; write another constant, or guard it with CASE"
+            ))),
+        }
+    }
+
+    /// `expr` as code.
+    ///
+    /// # Errors
+    /// It is not one that is evaluated; it says what to write instead.
+    pub(crate) fn lower(&mut self, expr: &Expr) -> Lowered {
+        self.builder.walk()?;
+        match expr {
+            Expr::Alias(alias) => self.lower(&alias.expr),
+            Expr::Column(column) => self.column(column),
+            Expr::Literal(value, _) => self.literal(value),
+            Expr::BinaryExpr(binary) => self.binary(binary),
+            Expr::Like(like) => self.like(like),
+            Expr::SimilarTo(like) => self.similar(like),
+            Expr::Not(inner) => {
+                let inner = self.condition(inner)?;
+                let slot = self.builder.not(inner)?;
+                Ok(Typed::new(slot, Type::Boolean))
+            }
+            Expr::IsNull(inner) => self.is_null(inner, false),
+            Expr::IsNotNull(inner) => self.is_null(inner, true),
+            Expr::IsTrue(inner) => self.is_truth(inner, "TRUE", true, false),
+            Expr::IsNotTrue(inner) => self.is_truth(inner, "TRUE", true, true),
+            Expr::IsFalse(inner) => self.is_truth(inner, "FALSE", false, false),
+            Expr::IsNotFalse(inner) => self.is_truth(inner, "FALSE", false, true),
+            Expr::IsUnknown(inner) => self.is_null(inner, false),
+            Expr::IsNotUnknown(inner) => self.is_null(inner, true),
+            Expr::Negative(inner) => self.negative(inner),
+            Expr::Between(between) => self.between(between),
+            Expr::Case(case) => self.case(case),
+            Expr::InList(list) => self.in_list(list),
+            Expr::Cast(cast) => {
+                let to = planned_type(cast.field.data_type())?;
+                let inner = self.lower(&cast.expr)?;
+                self.implied(inner, to)
+            }
+            Expr::ScalarFunction(call) => self.call(call.func.name(), &call.args),
+            Expr::Placeholder(parameter) => Err(Refusal::at(
+                &parameter.id,
+                format!(
+                    "parameter '{}' has no value in a definition; write the value",
+                    parameter.id
+                ),
+            )),
+            other => Err(Refusal::new(format!(
+                "{other} is not supported in an expression; write it with the operators and functions of docs/sql.md"
+            ))),
+        }
+    }
+
+    /// `expr` as a value of type `to`, which it is already or widens to.
+    pub(crate) fn lower_as(&mut self, expr: &Expr, to: Type) -> Result<Slot, Refusal> {
+        let typed = self.lower(expr)?;
+        self.implied(typed, Some(to)).map(|typed| typed.slot)
+    }
+
+    /// Whether it is TRUE on every row.
+    pub(crate) fn is_true(&self, slot: Slot) -> bool {
+        self.builder.is_true(slot)
+    }
+
+    /// `expr` as a condition.
+    pub(crate) fn condition(&mut self, expr: &Expr) -> Result<Slot, Refusal> {
+        self.lower_as(expr, Type::Boolean)
+    }
+
+    fn column(&mut self, column: &Column) -> Lowered {
+        let found = self.inputs.iter().position(|input| input.is(column));
+        let index = found.ok_or_else(|| {
+            Refusal::at(
+                &column.name,
+                format!("column {} is not known here", column.name),
+            )
+        })?;
+        let input = &self.inputs[index];
+        let of = Type::of(&input.data_type).ok_or_else(|| {
+            let (name, data_type) = (&column.name, &input.data_type);
+            Refusal::at(
+                name,
+                format!("column {name} is of type {data_type}, which expressions cannot read"),
+            )
+        })?;
+        let slot = self
+            .builder
+            .input(index, input.data_type.clone(), &input.name);
+        Ok(Typed::new(slot, of))
+    }
+
+    fn literal(&mut self, value: &ScalarValue) -> Lowered {
+        if let ScalarValue::UInt64(Some(number)) = value {
+            return Err(Refusal::at(
+                number.to_string(),
+                format!("{number} does not fit into BIGINT; write it as DOUBLE: {number}.0"),
+            ));
+        }
+        let Some(of) = planned_type(&value.data_type())? else {
+            // It gets the type of what it stands beside.
+            let slot = self.builder.null(Type::Boolean)?;
+            return Ok(Typed { slot, of: None });
+        };
+        let failed = |e: &dyn std::error::Error| Refusal::new(format!("the constant {value}: {e}"));
+        let array = value.to_array().map_err(|e| failed(&e))?;
+        let array = if *array.data_type() == of.arrow() {
+            array
+        } else {
+            arrow_cast::cast(&array, &of.arrow()).map_err(|e| failed(&e))?
+        };
+        let text = match value {
+            value if value.is_null() => "NULL".to_owned(),
+            ScalarValue::Utf8(Some(text))
+            | ScalarValue::LargeUtf8(Some(text))
+            | ScalarValue::Utf8View(Some(text)) => format!("'{}'", text.replace('\'', "''")),
+            ScalarValue::IntervalMonthDayNano(_) => format!("INTERVAL '{value}'"),
+            ScalarValue::Float64(Some(number)) => format!("{number:?}"),
+            value => value.to_string(),
+        };
+        let slot = self.builder.literal(array, &text)?;
+        Ok(Typed::new(slot, of))
+    }
+
+    /// `typed` as a value of type `to`, as DataFusion wants it.
+    fn implied(&mut self, typed: Typed, to: Option<Type>) -> Lowered {
+        let (Some(from), Some(to)) = (typed.of, to) else {
+            return match to {
+                Some(to) => Ok(Typed::new(self.builder.null(to)?, to)),
+                None => Ok(typed),
+            };
+        };
+        if from == to || (from, to) == (Type::Duration, Type::Interval) {
+            // Differences of times and intervals compare as they are.
+            return Ok(typed);
+        }
+        if from.widens_to(to) {
+            return self.cast(typed, to, false);
+        }
+        let is_constant = self.builder.constant(typed.slot).is_some();
+        if (from, to) == (Type::Text, Type::Timestamp) && is_constant {
+            return self.cast(typed, to, false);
+        }
+        let text = self.text(typed);
+        let (from, wanted) = (from.sql(), to.sql());
+        let message = match to {
+            Type::Boolean => format!(
+                "{text} is {from} where a condition is expected; compare it with a value, as in {} = {}",
+                operand(text),
+                if from == "VARCHAR" { "'yes'" } else { "1" }
+            ),
+            _ => format!(
+                "{text} is {from} where {wanted} is expected, and is not cast without being asked; write CAST({text} AS \
+                 {wanted})"
+            ),
+        };
+        Err(Refusal::new(message))
+    }
+
+    /// The cast that a text asks for.
+    fn cast(&mut self, typed: Typed, to: Type, trying: bool) -> Lowered {
+        let Some(from) = typed.of else {
+            return Ok(Typed::new(self.builder.null(to)?, to));
+        };
+        if from == to {
+            return Ok(typed);
+        }
+        if !casts::exists(from, to) {
+            let text = self.text(typed);
+            let (from, wanted) = (from.sql(), to.sql());
+            let remedy = if typed.of == Some(Type::Duration) {
+                format!(
+                    "extract(epoch FROM {text}) are its seconds, CAST({text} AS BIGINT) its microseconds"
+                )
+            } else {
+                "CAST to BIGINT, DOUBLE or VARCHAR".to_owned()
+            };
+            return Err(Refusal::new(format!(
+                "{text} is {from}, which has no cast to {wanted}; write {remedy}"
+            )));
+        }
+        // A widening reads as what is widened.
+        let text = if from.widens_to(to) {
+            self.text(typed).to_string()
+        } else {
+            let name = if trying { "TRY_CAST" } else { "CAST" };
+            format!("{name}({} AS {})", self.text(typed), to.sql())
+        };
+        let kernel = Cast { to, trying };
+        let name = format!("cast {trying} {}", to.sql());
+        self.kernel(name, vec![typed.slot], to, &text, kernel)
+    }
+
+    /// A strict operation that no constant changes.
+    fn kernel(
+        &mut self,
+        name: impl Into<String>,
+        args: Vec<Slot>,
+        result: Type,
+        text: &str,
+        kernel: impl Kernel + 'static,
+    ) -> Lowered {
+        let bind = move |_: &[super::function::Argument<'_>]| {
+            let kernel: Arc<dyn Kernel> = Arc::new(kernel);
+            Ok(kernel)
+        };
+        let slot = self.builder.call(name.into(), args, result, text, bind)?;
+        Ok(Typed::new(slot, result))
+    }
+
+    fn negative(&mut self, inner: &Expr) -> Lowered {
+        let inner = self.lower(inner)?;
+        let text = format!("-{}", operand(self.text(inner)));
+        match inner.of {
+            None => Ok(inner),
+            Some(of @ (Type::Integer | Type::BigInt | Type::Double)) => {
+                self.kernel("negate", vec![inner.slot], of, &text, Negate)
+            }
+            Some(of) => Err(Refusal::new(format!(
+                "{} is {}, which has no opposite; write it of a number",
+                self.text(inner),
+                of.sql()
+            ))),
+        }
+    }
+
+    fn is_null(&mut self, inner: &Expr, negated: bool) -> Lowered {
+        let inner = self.lower(inner)?;
+        let not = if negated { "NOT " } else { "" };
+        let text = format!("{} IS {not}NULL", operand(self.text(inner)));
+        let name = format!("is {not}null");
+        self.kernel(
+            name,
+            vec![inner.slot],
+            Type::Boolean,
+            &text,
+            IsNull { negated },
+        )
+    }
+
+    fn is_truth(&mut self, inner: &Expr, word: &str, truth: bool, negated: bool) -> Lowered {
+        let inner = self.condition(inner)?;
+        let not = if negated { "NOT " } else { "" };
+        let text = format!("{} IS {not}{word}", operand(self.builder.text(inner)));
+        let kernel = IsTruth { truth, negated };
+        self.kernel(
+            format!("is {not}{word}"),
+            vec![inner],
+            Type::Boolean,
+            &text,
+            kernel,
+        )
+    }
+
+    /// The pattern and the text of LIKE and SIMILAR TO.
+    fn pattern(&mut self, like: &Like, name: &str) -> Result<(Slot, Option<String>), Refusal> {
+        let text = self.lower_as(&like.expr, Type::Text)?;
+        let pattern = self.lower_as(&like.pattern, Type::Text)?;
+        match self.builder.constant(pattern) {
+            Some(array) => {
+                let array = arrow_array::cast::AsArray::as_string::<i32>(array);
+                let is_null = arrow_array::Array::is_null(array, 0);
+                Ok((text, (!is_null).then(|| array.value(0).to_owned())))
+            }
+            None => {
+                let pattern = self.builder.text(pattern);
+                Err(Refusal::new(format!(
+                    "the pattern of {name} must be a constant, {pattern} is none; write a text, or compare by strpos or \
+                     starts_with"
+                )))
+            }
+        }
+    }
+
+    fn like(&mut self, like_expr: &Like) -> Lowered {
+        let name = if like_expr.case_insensitive {
+            "ILIKE"
+        } else {
+            "LIKE"
+        };
+        let (text, pattern) = self.pattern(like_expr, name)?;
+        let any_case = like_expr.case_insensitive;
+        let escape = like_expr.escape_char;
+        self.matched(like_expr, name, text, pattern, |pattern| {
+            like(pattern, escape, any_case)
+        })
+    }
+
+    fn similar(&mut self, like: &Like) -> Lowered {
+        let (text, pattern) = self.pattern(like, "SIMILAR TO")?;
+        let escape = like.escape_char;
+        self.matched(like, "SIMILAR TO", text, pattern, |pattern| {
+            similar(pattern, escape)
+        })
+    }
+
+    fn matched(
+        &mut self,
+        like: &Like,
+        name: &str,
+        text: Slot,
+        pattern: Option<String>,
+        compile: impl FnOnce(&str) -> Result<super::operators::Pattern, String>,
+    ) -> Lowered {
+        let Some(pattern) = pattern else {
+            return Ok(Typed::new(self.builder.null(Type::Boolean)?, Type::Boolean));
+        };
+        let kernel = compile(&pattern).map_err(Refusal::new)?;
+        let reads = format!("{} {name} '{pattern}'", operand(self.builder.text(text)));
+        let key = format!("{name} {:?} {pattern}", like.escape_char);
+        let found = self.kernel(key, vec![text], Type::Boolean, &reads, kernel)?;
+        self.negated(found, like.negated)
+    }
+
+    fn negated(&mut self, typed: Typed, negated: bool) -> Lowered {
+        if !negated {
+            return Ok(typed);
+        }
+        let slot = self.builder.not(typed.slot)?;
+        Ok(Typed::new(slot, Type::Boolean))
+    }
+
+    fn between(&mut self, between: &Between) -> Lowered {
+        let value = self.lower(&between.expr)?;
+        let low = self.lower(&between.low)?;
+        let high = self.lower(&between.high)?;
+        let above = self.compared(Comparison::GreaterOrEqual, value, low)?;
+        let below = self.compared(Comparison::LessOrEqual, value, high)?;
+        let slot = self.builder.and(above.slot, below.slot);
+        self.negated(Typed::new(slot, Type::Boolean), between.negated)
+    }
+
+    fn in_list(&mut self, list: &InList) -> Lowered {
+        let value = self.lower(&list.expr)?;
+        let members = list
+            .list
+            .iter()
+            .map(|member| self.lower(member))
+            .collect::<Result<Vec<_>, _>>()?;
+        let listed = members
+            .iter()
+            .find_map(|member| member.of)
+            .or(value.of)
+            .filter(|of| !matches!(of, Type::Duration | Type::Interval));
+        let constants: Option<Vec<_>> = members
+            .iter()
+            .map(|member| self.builder.constant(member.slot).cloned())
+            .collect();
+        let found = match (value.of, listed, constants) {
+            (Some(of), Some(listed), Some(constants))
+                if of == listed && members.iter().all(|m| m.of.is_none_or(|m| m == of)) =>
+            {
+                let list: Vec<&arrow_array::ArrayRef> = constants.iter().collect();
+                let texts: Vec<&str> = members.iter().map(|m| self.text(*m).as_ref()).collect();
+                let value_text = operand(self.text(value));
+                let reads = format!("{value_text} IN ({})", texts.join(", "));
+                let slots: Vec<String> =
+                    members.iter().map(|m| m.slot.index().to_string()).collect();
+                let key = format!("in {}", slots.join(" "));
+                self.kernel(
+                    key,
+                    vec![value.slot],
+                    Type::Boolean,
+                    &reads,
+                    Members::of(&list),
+                )?
+            }
+            _ => {
+                let mut any: Option<Slot> = None;
+                for member in members {
+                    let equal = self.compared(Comparison::Equal, value, member)?.slot;
+                    any = Some(match any {
+                        Some(any) => self.builder.or(any, equal),
+                        None => equal,
+                    });
+                }
+                let none = || Refusal::new("IN has an empty list; write at least one value");
+                Typed::new(any.ok_or_else(none)?, Type::Boolean)
+            }
+        };
+        self.negated(found, list.negated)
+    }
+
+    fn case(&mut self, case: &Case) -> Lowered {
+        let of = match &case.expr {
+            Some(expr) => Some(self.lower(expr)?),
+            None => None,
+        };
+        let mut arms = Vec::with_capacity(case.when_then_expr.len());
+        for (when, then) in &case.when_then_expr {
+            let when = match of {
+                Some(of) => {
+                    let when = self.lower(when)?;
+                    self.compared(Comparison::Equal, of, when)?.slot
+                }
+                None => self.condition(when)?,
+            };
+            arms.push((when, self.lower(then)?));
+        }
+        let otherwise = match &case.else_expr {
+            Some(expr) => Some(self.lower(expr)?),
+            None => None,
+        };
+        let branches: Vec<Typed> = arms
+            .iter()
+            .map(|(_, then)| *then)
+            .chain(otherwise)
+            .collect();
+        let Some(result) = self.common("CASE", &branches)? else {
+            return Ok(branches[0]);
+        };
+        let mut typed = Vec::with_capacity(arms.len());
+        for (when, then) in arms {
+            typed.push((when, self.implied(then, Some(result))?.slot));
+        }
+        let otherwise = match otherwise {
+            Some(otherwise) => Some(self.implied(otherwise, Some(result))?.slot),
+            None => None,
+        };
+        let text = match typed.first() {
+            Some((when, then)) => {
+                let (when, then) = (self.builder.text(*when), self.builder.text(*then));
+                let more = if typed.len() > 1 || otherwise.is_some() {
+                    " .."
+                } else {
+                    ""
+                };
+                format!("CASE WHEN {when} THEN {then}{more} END")
+            }
+            None => "CASE".to_owned(),
+        };
+        let slot = self.builder.case(typed, otherwise, result, &text)?;
+        Ok(Typed::new(slot, result))
+    }
+
+    /// The type that all of `values` are or widen to; None where all are NULL.
+    fn common(&self, of: &str, values: &[Typed]) -> Result<Option<Type>, Refusal> {
+        let mut common: Option<Typed> = None;
+        for value in values.iter().filter(|value| value.of.is_some()) {
+            let Some(found) = common else {
+                common = Some(*value);
+                continue;
+            };
+            let (Some(left), Some(right)) = (found.of, value.of) else {
+                continue;
+            };
+            if left == right || right.widens_to(left) {
+                continue;
+            }
+            if left.widens_to(right) {
+                common = Some(*value);
+                continue;
+            }
+            let constant_text = |typed: &Typed| {
+                typed.of == Some(Type::Text) && self.builder.constant(typed.slot).is_some()
+            };
+            match (left, right) {
+                (Type::Timestamp, Type::Text) if constant_text(value) => continue,
+                (Type::Text, Type::Timestamp) if constant_text(&found) => {
+                    common = Some(*value);
+                    continue;
+                }
+                _ => {}
+            }
+            return Err(Refusal::new(format!(
+                "{of} has values of different types: {} is {}, {} is {}; cast one of them: CAST({} AS {})",
+                self.text(found),
+                left.sql(),
+                self.text(*value),
+                right.sql(),
+                self.text(*value),
+                left.sql(),
+            )));
+        }
+        Ok(common.and_then(|typed| typed.of))
+    }
+}
+
+/// Whether an operator is one of text or of patterns.
+fn is_regex(operator: Operator) -> Option<(bool, bool)> {
+    Some(match operator {
+        Operator::RegexMatch => (false, false),
+        Operator::RegexIMatch => (true, false),
+        Operator::RegexNotMatch => (false, true),
+        Operator::RegexNotIMatch => (true, true),
+        _ => return None,
+    })
+}

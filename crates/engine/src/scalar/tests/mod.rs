@@ -1,0 +1,186 @@
+//! Expressions as a definition writes them, over a table of edges: what each operator gives, which
+//! rows fail, and what is refused with which words.
+
+mod cuts;
+mod edges;
+mod lazy;
+mod refusals;
+
+use std::sync::Arc;
+
+use arrow_array::{
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use arrow_schema::{Field, Schema};
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use super::{Code, Lowering, Refusal};
+use crate::expression::Input;
+use crate::parse::DIALECT;
+use crate::session::{Session, on_large_stack};
+
+/// Columns of a table.
+pub(super) type Columns = Vec<(&'static str, ArrayRef)>;
+
+/// Six rows of every type; the last one is NULL in all.
+pub(super) fn table() -> Columns {
+    let n = [
+        Some(0),
+        Some(1),
+        Some(-7),
+        Some(i64::MAX),
+        Some(i64::MIN),
+        None,
+    ];
+    let m = [Some(2), Some(0), Some(3), Some(1), Some(-1), None];
+    let i = [
+        Some(0),
+        Some(1),
+        Some(-7),
+        Some(i32::MAX),
+        Some(i32::MIN),
+        None,
+    ];
+    let x = [
+        Some(-0.0),
+        Some(0.5),
+        Some(-2.5),
+        Some(f64::INFINITY),
+        Some(-f64::NAN),
+        None,
+    ];
+    let y = [
+        Some(0.0),
+        Some(0.0),
+        Some(1e300),
+        Some(-1.0),
+        Some(f64::NAN),
+        None,
+    ];
+    let s = [
+        Some(""),
+        Some("a"),
+        Some("Ab%"),
+        Some("12"),
+        Some(" -3 "),
+        None,
+    ];
+    let b = [
+        Some(true),
+        Some(false),
+        Some(true),
+        Some(false),
+        Some(true),
+        None,
+    ];
+    let t = [
+        Some(0),
+        Some(1),
+        Some(-1),
+        Some(i64::MAX),
+        Some(i64::MIN),
+        None,
+    ];
+    let times = TimestampMicrosecondArray::from(t.to_vec()).with_timezone("UTC");
+    vec![
+        ("n", Arc::new(Int64Array::from(n.to_vec()))),
+        ("m", Arc::new(Int64Array::from(m.to_vec()))),
+        ("i", Arc::new(Int32Array::from(i.to_vec()))),
+        ("x", Arc::new(Float64Array::from(x.to_vec()))),
+        ("y", Arc::new(Float64Array::from(y.to_vec()))),
+        ("s", Arc::new(StringArray::from(s.to_vec()))),
+        ("b", Arc::new(BooleanArray::from(b.to_vec()))),
+        ("t", Arc::new(times)),
+    ]
+}
+
+fn planned(session: &Session, columns: &Columns, sql: &str) -> Result<Expr, String> {
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|(name, array)| Field::new(*name, array.data_type().clone(), true))
+        .collect();
+    let query = format!("SELECT {sql} AS v FROM e");
+    let statement = Parser::parse_sql(&DIALECT, &query).map_err(|e| format!("{sql}: {e}"))?;
+    let Some(ast::Statement::Query(query)) = statement.into_iter().next() else {
+        return Err("no query".to_owned());
+    };
+    let tables = [("e".to_owned(), Arc::new(Schema::new(fields)))];
+    let plan = session.plan(*query, &tables).map_err(|e| {
+        Refusal::within(&e).map_or_else(|| format!("planning: {e}"), |refusal| refusal.message)
+    })?;
+    match plan {
+        LogicalPlan::Projection(mut projection) => Ok(projection.expr.remove(0)),
+        other => Err(format!("a plan of {other}")),
+    }
+}
+
+/// The code of `sql` over the columns.
+pub(super) fn compiled(session: &Session, columns: &Columns, sql: &str) -> Result<Code, String> {
+    let inputs: Vec<Input> = columns
+        .iter()
+        .map(|(name, array)| Input::of("e", name, array.data_type()))
+        .collect();
+    // As definitions are planned.
+    on_large_stack(|| compiled_here(session, columns, &inputs, sql)).expect("a thread")
+}
+
+fn compiled_here(
+    session: &Session,
+    columns: &Columns,
+    inputs: &[Input],
+    sql: &str,
+) -> Result<Code, String> {
+    let expr = planned(session, columns, sql)?;
+    let words = |refusal: Refusal| refusal.message;
+    let mut lowering = Lowering::new(inputs);
+    let typed = lowering.lower(&expr).map_err(words)?;
+    lowering.refuse_failing(typed.slot).map_err(words)?;
+    Ok(lowering.finish(&[typed.slot]))
+}
+
+/// What `code` is on each row: its value, or its fault behind an exclamation mark.
+pub(super) fn values(code: &Code, columns: &Columns) -> Vec<String> {
+    let arrays: Vec<ArrayRef> = columns.iter().map(|(_, array)| Arc::clone(array)).collect();
+    let rows = arrays[0].len();
+    let value = code.run(&arrays, rows).expect("runs").remove(0);
+    assert_eq!(Some(value.array.data_type()), code.types().next());
+    assert_eq!(value.array.len(), rows);
+    let options = FormatOptions::default().with_null("NULL");
+    let written = ArrayFormatter::try_new(value.array.as_ref(), &options).expect("a type of ours");
+    let mut faults = value.faults.iter().peekable();
+    (0..rows)
+        .map(
+            |row| match faults.next_if(|fault| fault.row as usize == row) {
+                Some(fault) => {
+                    assert!(arrow_array::Array::is_null(&value.array, row));
+                    format!("!{}", fault.kind.label())
+                }
+                None => written.value(row).to_string(),
+            },
+        )
+        .collect()
+}
+
+/// What `sql` is on each row of the table.
+pub(super) fn evaluated(session: &Session, sql: &str) -> Vec<String> {
+    let columns = table();
+    let code = compiled(session, &columns, sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
+    values(&code, &columns)
+}
+
+/// Assert what each expression of a table of them is, row by row, separated by blanks.
+pub(super) fn check(cases: &[(&str, &str)]) {
+    let session = Session::new();
+    let wrong: Vec<String> = cases
+        .iter()
+        .filter_map(|(sql, expected)| {
+            let found = evaluated(&session, sql).join(" ");
+            (found != *expected).then(|| format!("{sql}\n  is  {found}\n  not {expected}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
