@@ -25,16 +25,18 @@ WORDS = ("", "a", "b", "abc", "buy", "sell", "5", "-12", "x", "ab,c", "Éa", "1.
 KEY_TYPES = (VARCHAR, VARCHAR, BIGINT, INTEGER, BOOLEAN, TIMESTAMP)
 LENGTHS = (("INTERVAL '1' SECOND", SECOND), ("INTERVAL '90' SECOND", 90 * SECOND), ("INTERVAL '15' MINUTE", 15 * MINUTE),
            ("INTERVAL '1' HOUR", HOUR), ("INTERVAL '1 hour'", HOUR), ("INTERVAL '1 day 12 hours'", 36 * HOUR),
-           ("INTERVAL '1' DAY", DAY), ("INTERVAL '7' DAY", 7 * DAY), ("INTERVAL '30' DAY", 30 * DAY), ("INTERVAL '0' SECOND", 0),
+           ("INTERVAL '1' DAY", DAY), ("INTERVAL '0.5' HOUR", HOUR // 2), ("INTERVAL '7' DAY", 7 * DAY), ("INTERVAL '30' DAY", 30 * DAY), ("INTERVAL '0' SECOND", 0),
            ("INTERVAL '1' MILLISECOND", 1_000), ("INTERVAL '36500' DAY", 36_500 * DAY))
+NEW_LENGTHS = (("INTERVAL 7 DAY", 7 * DAY), ("INTERVAL 90 MINUTE", 90 * MINUTE))
 
 
 class Options:
     """What a run asks of the generator. `tame` leaves out what may fail and odd values; `new` allows what only the registry of
-    functions knows; `prefix` stands in front of the names of a case, so that many live in one server."""
+    functions knows, `aggregates` what only that of aggregates does; `prefix` stands in front of the names of a case, so that many live in one server."""
 
-    def __init__(self, rules: Rules = PROMISED, tame: bool = False, new: bool = True, prefix: str = "", live: bool = False):
-        self.rules, self.tame, self.new, self.prefix, self.live = rules, tame, new, prefix, live
+    def __init__(self, rules: Rules = PROMISED, tame: bool = False, new: bool = True, prefix: str = "", live: bool = False,
+                 aggregates: bool = False):
+        self.rules, self.tame, self.new, self.prefix, self.live, self.aggregates = rules, tame, new, prefix, live, aggregates
 
 
 class Maker:
@@ -53,15 +55,20 @@ class Maker:
         rng = self.rng
         key_types = [rng.choice(KEY_TYPES) for _ in range(3)]
         keys = [(name, kind) for name, kind in zip(rng.sample(("k", "user id", "shop", "Region", "k2"), 3), key_types)]
+        # What a key is called in the sources, where a derived table gives it its name.
+        self.renamed = {name: f"{name} in log" for name, _ in keys if rng.random() < 0.15}
         self.pools = {name: self.key_pool(kind) for name, kind in keys}
         entities = []
         for number in range(rng.choice((1, 1, 2))):
             entities.append(Entity(f"{self.options.prefix}ent{number}", tuple(rng.sample(keys, rng.choice((1, 1, 2, 3))))))
-        sources = [self.source(number, keys) for number in range(rng.choice((1, 1, 2)))]
+        sources = [self.source(number, [(self.key_column(key), kind) for key, kind in keys]) for number in range(rng.choice((1, 1, 2)))]
         views = [self.view(number, rng.choice(sources), rng.choice(entities)) for number in range(rng.randint(2, 7))]
         service = self.service(views, {entity.name: entity for entity in entities})
         spine = self.spine(service, views, sources)
         return Case(self.seed, tuple(sources), tuple(entities), tuple(views), service, tuple(spine), rng.choice((1, 7, 1_000_000)))
+
+    def key_column(self, key: str) -> str:
+        return self.renamed.get(key, key)
 
     # --- Data --------------------------------------------------------------------------------------------------------------------
 
@@ -83,7 +90,7 @@ class Maker:
     def source(self, number: int, keys: list) -> Source:
         rng = self.rng
         names = rng.sample(NAMES, rng.randint(3, 8))
-        taken = {name for name, _ in keys}
+        taken = {name for key, _ in keys for name in (key, key.removesuffix(" in log"))}
         kinds = [BIGINT, DOUBLE, rng.choice((VARCHAR, BOOLEAN)), *(rng.choice((INTEGER, BIGINT, DOUBLE, VARCHAR, BOOLEAN, TIMESTAMP)) for _ in names)]
         plain = [(name, kind, rng.random() < 0.7) for name, kind in zip(names, kinds) if name not in taken]
         columns = [*((name, kind, rng.random() < 0.3) for name, kind in keys), *plain, ("ts", TIMESTAMP, False)]
@@ -110,6 +117,7 @@ class Maker:
             return self.instant()
         if nullable and rng.random() < 0.12:
             return None
+        name = name.removesuffix(" in log")
         if name in self.pools:
             # The first key of a pool is hot.
             pool = self.pools[name]
@@ -137,8 +145,10 @@ class Maker:
         rng = self.rng
         columns = [(name, kind) for name, kind, _ in source.columns]
         layers, fixed = [], [*(name for name, _ in entity.keys), "ts"]
-        for depth in range(rng.choice((0, 0, 0, 1, 1, 2))):
-            layer = self.layer(columns, fixed, rng.choice(("derived", "cte")) if not layers or layers[-1].form == "cte" else "derived")
+        is_renamed = any(key in self.renamed for key, _ in entity.keys)
+        for depth in range(rng.choice((1, 1, 2) if is_renamed else (0, 0, 0, 1, 1, 2))):
+            origin = {name: self.key_column(name) if depth == 0 else name for name in fixed}
+            layer = self.layer(columns, origin, rng.choice(("derived", "cte")) if not layers or layers[-1].form == "cte" else "derived")
             layers.append(layer)
             columns = [(name, value.type) for name, value in layer.items]
         pre = self.generator(columns_of(columns, rng))
@@ -148,13 +158,14 @@ class Maker:
         ttl = rng.choice((None, None, None, HOUR, DAY, 2 * self.span, 0, SECOND))
         return View(f"{self.options.prefix}v{number}", entity.name, source.name, ttl, "ts", tuple(layers), where, tuple(windows), features, rng.random() < 0.9)
 
-    def layer(self, columns: list, fixed: list, form: str) -> Layer:
+    def layer(self, columns: list, fixed: dict, form: str) -> Layer:
+        """`fixed` are the columns that go through, by the name that they get: keys and time."""
         rng = self.rng
         made = self.generator(columns_of(columns, rng))
         kinds = dict(columns)
-        items = [(name, Column(kinds[name], name)) for name in fixed]
+        items: list = [(name, Column(kinds[origin], origin)) for name, origin in fixed.items()]
         for name, kind in columns:
-            if name not in fixed and rng.random() < 0.7:
+            if name not in fixed and name not in fixed.values() and rng.random() < 0.7:
                 items.append((name, Column(kind, name)))
         for _ in range(rng.randint(1, 3)):
             value = made.make(rng.choice((BIGINT, DOUBLE, VARCHAR, BOOLEAN)), 2)
@@ -165,34 +176,28 @@ class Maker:
     def windows(self) -> list[Window]:
         rng, made = self.rng, []
         for number in range(rng.randint(1, 4)):
-            text, length = rng.choice((*LENGTHS, ("", None), ("", None)))
+            text, length = rng.choice((*LENGTHS, *(NEW_LENGTHS if self.options.new else ()), ("", None), ("", None)))
             if length is None:
                 made.append(Window(f"w{number}", "", None, rng.random() < 0.8, rng.choice(("plain", "unbounded"))))
             else:
-                made.append(Window(f"w{number}", text, length, rng.random() < 0.8, rng.choice(("between", "between", "short"))))
+                whole = [window.name for window in made if window.named and window.length_us is None and window.form == "plain"]
+                base = rng.choice(whole) if self.options.new and whole and rng.random() < 0.5 else ""
+                made.append(Window(f"w{number}", text, length, rng.random() < 0.8, rng.choice(("between", "between", "short")), base))
         return made
 
     def aggregate(self, pre: Generator, windows: list, kind: str) -> Any:
         """An aggregate of a type."""
         rng, choices = self.rng, []
         for name, definition in AGGREGATES.items():
-            if definition.takes is None:
-                if kind == BIGINT:
-                    choices.append((name, None))
+            if definition.new and not self.options.aggregates:
                 continue
-            choices += [(name, takes) for takes in definition.takes if definition.gives(takes) == kind]
+            choices += [(name, takes) for takes in definition.takes if definition.gives(takes[0] if takes else "") == kind]
         if not choices:
             return None
         name, takes = rng.choice(choices)
-        window = rng.choice(windows).name
-        keep = None
-        if rng.random() < 0.3:
-            keep = pre.boolean(2)
-        if takes is None:
-            return Aggregate(kind, "count(*)", (), keep, window)
-        argument = pre.atom(takes) if rng.random() < 0.6 else pre.make(takes, 2)
-        written = rng.choice(AGGREGATES[name].names)
-        return Aggregate(kind, written, (argument,), keep, window)
+        keep = pre.boolean(2) if rng.random() < 0.3 else None
+        args = tuple(pre.atom(each) if rng.random() < 0.6 else pre.make(each, 2) for each in takes)
+        return Aggregate(kind, rng.choice(AGGREGATES[name].names), args, keep, rng.choice(windows).name)
 
     def feature(self, pre: Generator, windows: list, entity: Entity) -> tuple:
         rng = self.rng

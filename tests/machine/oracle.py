@@ -135,7 +135,7 @@ class ViewState:
     def aggregate(self, number: int, node: Aggregate, rows: list) -> Any:
         definition = AGGREGATES[canonical(node.name)]
         kept = [arguments[number] for _, arguments in rows if arguments[number] is not None]
-        if node.args:
+        if len(node.args) == 1:
             kept = [arguments[0] for arguments in kept]
         try:
             return definition.value(kept, node.args[0].type if node.args else "", self.rules)
@@ -143,7 +143,7 @@ class ViewState:
             return fault
 
 
-CANONICAL = {written: name for name, definition in AGGREGATES.items() for written in definition.names if name != "count(*)"}
+CANONICAL = {written: name for name, definition in AGGREGATES.items() for written in definition.names}
 
 
 def canonical(written: str) -> str:

@@ -128,7 +128,7 @@ class Windows:
 
 def aggregate(node: Aggregate, windows: Any) -> str:
     args = ", ".join(expression(arg) for arg in node.args)
-    text = "count(*)" if node.name == "count(*)" else f"{node.name}({args})"
+    text = {"count(*)": "count(*)", "count distinct": f"count(DISTINCT {args})"}.get(node.name, f"{node.name}({args})")
     if node.filter is not None:
         text += f" FILTER (WHERE {expression(node.filter)})"
     return f"{text} {windows.over(node.window)}" if windows else f"{text} OVER {node.window}"

@@ -15,7 +15,9 @@ RAW = (
     "range requires exactly one order by", "coercion from", "no field named", "compute error", "cast error", "plan(", "expr(",
     "int64(", "utf8(", "unresolved", "found: eof", "candidate functions", "logicalplan", "invalid window frame", "panicked",
     "this was likely caused by a bug", "failed to convert")
-REMEDY = re.compile(r"; |\bwrite\b|\buse\b|\binstead\b|\bdrop\b|\bleave\b|\bdeclare\b|\bname it\b|\bcast it\b|\bgive\b|\bare the\b|\bdid you mean\b")
+# `expected ), found x` says nothing; `expected AS, found x` does.
+REMEDY = re.compile(r"; |\b(write|use|instead|drop|leave|declare|name it|cast it|give|must be|did you mean|end of the statement|unterminated"
+                    r"|unexpected eof)\b|expected (?![()]|the end)")
 
 
 def unclear(text: str, code: int, words: list[tuple[str, ...]]) -> str:

@@ -56,10 +56,11 @@ class Machine:
     def __init__(self, args: argparse.Namespace):
         self.rules = rules.BEFORE if args.before else rules.PROMISED
         self.tame, self.keep, self.tries = args.tame, not args.no_keep, args.shrink
+        self.new, self.aggregates = not (args.before or args.old_names), args.aggregates
         self.end = time.monotonic() + args.seconds
 
     def options(self, prefix: str = "", live: bool = False) -> generate.Options:
-        return generate.Options(self.rules, self.tame, self.rules == rules.PROMISED, prefix, live)
+        return generate.Options(self.rules, self.tame, self.new, prefix, live, self.aggregates)
 
     def run(self, task: Task) -> Outcome:
         if time.monotonic() > self.end:
@@ -201,6 +202,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--commit", default="")
     parser.add_argument("--tame", action="store_true", help="nothing that fails, no odd values")
     parser.add_argument("--before", action="store_true", help="the rules of the engine before own kernels")
+    parser.add_argument("--old-names", action="store_true", help="no function and no form of SQL that the registry brought")
+    parser.add_argument("--aggregates", action="store_true", help="the aggregates of the registry too: first_value, max_by, corr, ..")
     parser.add_argument("--no-keep", action="store_true", help="keep no failing case")
     parser.add_argument("--shrink", type=int, default=300, help="runs spent on making a failing case small")
     parser.add_argument("--replay", type=pathlib.Path, nargs="*", help="play these kept cases, or all of them")
