@@ -36,15 +36,15 @@ MAY_BE_REFUSED = {"named_window_refined", "similar_to", "to_timestamp_text"}
 CUTS = (1_000_000, 1)
 
 
-def columns(case):
+def columns(case: dict) -> list:
     return [("k", VARCHAR), *case["columns"].items(), ("ts", TIMESTAMP)]
 
 
-def request(case):
+def request(case: dict) -> list:
     return [("k", VARCHAR), *case.get("request", {}).items()]
 
 
-def definitions(case, prefix=""):
+def definitions(case: dict, prefix: str = "") -> str:
     """The statements of a case; in a server that others share its objects begin with `prefix`."""
     declared = "".join(f"{name} {kind}, " for name, kind in case["columns"].items())
     asked = ", ".join(f"{name} {kind}" for name, kind in request(case))
@@ -62,19 +62,19 @@ SELECT {case.get('service', 'v.*')} FROM request LEFT JOIN {prefix}v AS v USING 
 """
 
 
-def rows(case):
+def rows(case: dict) -> list:
     return [tuple(row.get(name) for name, _ in columns(case)) for row in case["rows"]]
 
 
-def spine(case):
+def spine(case: dict) -> list:
     return [(key, *({} if not more else more[0]).values(), at) for key, at, *more in case["spine"]]
 
 
-def expected(case):
+def expected(case: dict) -> dict:
     return {name: column for name, column in case["expect"].items() if name not in ("left_out", "create")}
 
 
-def check(case, answer, listed):
+def check(case: dict, answer: engine_runs.Answer, listed: bool) -> None:
     """The answer is the expected one; with `listed` its errors and rows left out are told too."""
     if answer.cells is None:
         assert "create" in case["expect"] or case["name"] in MAY_BE_REFUSED, answer.refused
@@ -116,7 +116,7 @@ def server(tmp_path_factory):
     made.stop()
 
 
-def apply(server, text, folder):
+def apply(server: streams.Server, text: str, folder: pathlib.Path) -> subprocess.CompletedProcess:
     """What `forebay apply` says of a text."""
     (folder / "sql").mkdir()
     (folder / "sql" / "all.sql").write_text(text)

@@ -18,6 +18,7 @@ import pathlib
 import re
 import sys
 import textwrap
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -50,12 +51,12 @@ REQUEST = "(user_id VARCHAR, q BIGINT, r DOUBLE, s VARCHAR, b BOOLEAN, at TIMEST
 COLUMNS = ("user_id", "merchant", "kind", "amount", "qty", "cents", "ok", "seen", "doc", "ts")
 
 
-def instant(text):
+def instant(text: str) -> int:
     at = datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.timezone.utc)
     return int(at.timestamp()) * 1_000_000 + at.microsecond
 
 
-def events():
+def events() -> pa.Table:
     """The log of tx: five events of u1, one of u2."""
     day = "2024-01-15 "
     rows = [("u1", "m1", "buy", 10.5, 1, 250, True, 60.0, '{"a": 1, "b": {"c": "x"}}', day + "10:00:00"),
@@ -70,7 +71,7 @@ def events():
     return pa.table({**columns, "cents": pa.array(columns["cents"], pa.int32()), "seen": pa.array(seen, TIME), "ts": pa.array(times, TIME)})
 
 
-def spine():
+def spine() -> pa.Table:
     """u1 soon after its last event, u1 a day later, u2."""
     at = [instant("2024-01-15 11:30:00"), instant("2024-01-16 12:00:00"), instant("2024-01-15 10:20:00")]
     return pa.table({"user_id": ["u1", "u1", "u2"], "q": pa.array([10, 0, None], pa.int64()), "r": [1.5, 2.0, 2.0],
@@ -99,7 +100,7 @@ class Row:
     feature: str = "f"
 
 
-def parse(text):
+def parse(text: str) -> list[Row]:
     """The rows of the table."""
     rows, group = [], ""
     for number, line in enumerate(text.splitlines(), 1):
@@ -125,12 +126,12 @@ def parse(text):
     return rows
 
 
-def value(word):
+def value(word: str) -> Any:
     """An expected value."""
     return "error" if word == "error" else json.loads(word)
 
 
-def expanded(sql):
+def expanded(sql: str) -> str:
     """SQL with its shorthands written out."""
     sql = re.sub(r"\{(\d+) times ([^}]*)\}", lambda found: found[2] * int(found[1]), sql)
     windows = ", ".join(f"count(*) OVER (PARTITION BY user_id ORDER BY ts RANGE BETWEEN INTERVAL '{n}' SECOND PRECEDING AND CURRENT ROW) AS w{n}"
@@ -139,11 +140,11 @@ def expanded(sql):
     return sql.replace("{250 windows}", windows).replace("{600 features}", features).replace("\\n", "\n").replace("\\\n", "\\n")
 
 
-def service(select):
+def service(select: str) -> str:
     return f"CREATE FEATURE SERVICE svc {REQUEST} AS\n{select};\n"
 
 
-def definitions(row):
+def definitions(row: Row) -> str:
     """The file that a row means."""
     sql = expanded(row.sql)
     wanted = service(f"SELECT v.{row.feature} AS f FROM request LEFT JOIN v USING (user_id)")
@@ -178,7 +179,7 @@ def definitions(row):
     raise ValueError(row.kind)
 
 
-def write(row, folder):
+def write(row: Row, folder: pathlib.Path) -> None:
     for name in ("sql", "events"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "sql" / "all.sql").write_bytes(definitions(row).encode())
@@ -199,11 +200,11 @@ class Outcome:
     told: str = ""
 
     @property
-    def good(self):
+    def good(self) -> bool:
         return self.kind in ("right", "refused clearly")
 
 
-def play(row, folder):
+def play(row: Row, folder: pathlib.Path) -> Outcome:
     """What becomes of a row, in both lowerings where it is taken."""
     write(row, folder)
     for lowering in engine_runs.LOWERINGS:
@@ -214,7 +215,7 @@ def play(row, folder):
     return outcome
 
 
-def judged(row, answer, feature):
+def judged(row: Row, answer: engine_runs.Answer, feature: str) -> Outcome:
     if answer.cells is None:
         text = "\n".join(line for line in answer.refused.splitlines() if not line.startswith("computing "))
         lacks = refusals.unclear(text, answer.code, row.words or [])
@@ -233,5 +234,5 @@ def judged(row, answer, feature):
     return Outcome("right")
 
 
-def shown(text):
+def shown(text: str) -> str:
     return textwrap.shorten(text, 300)

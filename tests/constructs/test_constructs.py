@@ -21,25 +21,25 @@ ROWS = constructs.parse((HERE / "constructs.txt").read_text())
 ROWS_MIN = 404
 
 
-def outcomes(rows):
+def outcomes(rows: list) -> list:
     """What becomes of rows, two at a time."""
-    def one(row):
+    def one(row: constructs.Row) -> constructs.Outcome:
         with tempfile.TemporaryDirectory(prefix="constructs-") as folder:
             return constructs.play(row, pathlib.Path(folder))
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         return list(zip(rows, pool.map(one, rows)))
 
 
-def counts(found):
+def counts(found: list) -> str:
     told = collections.Counter(outcome.kind for _, outcome in found)
     return f"{len(found)} constructs: " + ", ".join(f"{count} {kind}" for kind, count in told.most_common())
 
 
-def lines(found):
+def lines(found: list) -> list[str]:
     return [f"{outcome.kind}: {row.group} / {row.name}: {constructs.shown(outcome.told)}" for row, outcome in found if not outcome.good]
 
 
-def test_every_construct_is_right_or_clearly_refused(capsys):
+def test_every_construct_is_right_or_clearly_refused(capsys: pytest.CaptureFixture) -> None:
     assert len(ROWS) >= ROWS_MIN and all(row.values is not None or row.words for row in ROWS)
     found = outcomes(ROWS)
     with capsys.disabled():
@@ -49,7 +49,7 @@ def test_every_construct_is_right_or_clearly_refused(capsys):
         pytest.fail("\n".join([counts(found), *bad]))
 
 
-def main():
+def main() -> None:
     words = [word.lower() for word in sys.argv[1:]]
     rows = [row for row in ROWS if not words or any(word in f"{row.group} / {row.name}".lower() for word in words)]
     found = outcomes(rows)

@@ -12,7 +12,7 @@ import functions
 import values
 from rules import Rules
 from tree import Aggregate, Call, CaseWhen, Cast, Column, Literal
-from values import BIGINT, BOOLEAN, DOUBLE, INTEGER, INTEGERS, TIMESTAMP, VARCHAR, Fault, compare
+from values import INTEGERS, Fault, compare
 
 Getter = Callable[[Any], Any]
 # What a scope gives for a column or an aggregate: how to read it from a row.
@@ -294,11 +294,6 @@ class Compiler:
         if not low <= found <= high:
             raise Fault("cast", f"{found} to {target}")
         return found
-
-
-CASTS = {
-    BOOLEAN: (INTEGER, BIGINT, VARCHAR), INTEGER: (BIGINT, BOOLEAN, DOUBLE, VARCHAR), BIGINT: (INTEGER, BOOLEAN, DOUBLE, VARCHAR, TIMESTAMP),
-    DOUBLE: (INTEGER, BIGINT, VARCHAR), VARCHAR: (INTEGER, BIGINT, BOOLEAN), TIMESTAMP: ()}
 
 
 def checked(value: Any) -> Any:

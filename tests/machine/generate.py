@@ -10,7 +10,9 @@ from typing import Any
 
 from aggregates import AGGREGATES
 from civil import DAY, HOUR, MINUTE, SECOND, days_of
+from evaluate import Compiler
 from expressions import Generator, columns_of, outermost
+from oracle import Programs, fails
 from rules import PROMISED, Rules
 from tree import Aggregate, Case, Column, Entity, Join, Layer, Literal, Service, Source, View, Window
 from values import BIGINT, BOOLEAN, DOUBLE, INTEGER, TIMESTAMP, VARCHAR
@@ -62,7 +64,7 @@ class Maker:
         for number in range(rng.choice((1, 1, 2))):
             entities.append(Entity(f"{self.options.prefix}ent{number}", tuple(rng.sample(keys, rng.choice((1, 1, 2, 3))))))
         sources = [self.source(number, [(self.key_column(key), kind) for key, kind in keys]) for number in range(rng.choice((1, 1, 2)))]
-        views = [self.view(number, rng.choice(sources), rng.choice(entities)) for number in range(rng.randint(2, 7))]
+        views = [self.sound_view(number, rng.choice(sources), rng.choice(entities)) for number in range(rng.randint(2, 7))]
         service = self.service(views, {entity.name: entity for entity in entities})
         spine = self.spine(service, views, sources)
         return Case(self.seed, tuple(sources), tuple(entities), tuple(views), service, tuple(spine), rng.choice((1, 7, 1_000_000)))
@@ -140,6 +142,22 @@ class Maker:
 
     def generator(self, leaf: Any) -> Generator:
         return Generator(self.rng, self.options.rules, leaf, not self.options.tame, self.options.new)
+
+    def sound_view(self, number: int, source: Source, entity: Entity) -> View:
+        """A view that does not fail on a row of NULLs, which would be refused."""
+        compiler, keys = Compiler(self.options.rules), [key for key, _ in entity.keys]
+        while True:
+            made = self.view(number, source, entity)
+            if not Programs(made, source, keys, compiler).fail_on_nulls(len(source.columns)):
+                return made
+
+    def sound_item(self, make: Any) -> Any:
+        """An expression of a service, alike."""
+        compiler = Compiler(self.options.rules)
+        while True:
+            made = make()
+            if not fails(compiler.compiled(made, lambda node: lambda row: None), ()):
+                return made
 
     def view(self, number: int, source: Source, entity: Entity) -> View:
         rng = self.rng
@@ -245,9 +263,9 @@ class Maker:
         made = self.generator(lambda kind: rng.choice(pool[kind]) if kind in pool else None)
         for number in range(rng.randint(0, 3)):
             kind = rng.choice((BIGINT, DOUBLE, BOOLEAN, VARCHAR))
-            items.append((f"e{number}", made.make(kind, 3)))
+            items.append((f"e{number}", self.sound_item(lambda: made.make(kind, 3))))
         if rng.random() < 0.3:
-            items.append(("e_last", outermost(rng, self.options.rules, made.make(DOUBLE, 1))))
+            items.append(("e_last", self.sound_item(lambda: outermost(rng, self.options.rules, made.make(DOUBLE, 1)))))
         return Service(f"{self.options.prefix}svc", (*request, *extra), tuple(joins), tuple(items))
 
     def spine(self, service: Service, views: list, sources: list) -> list:

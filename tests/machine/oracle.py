@@ -33,71 +33,37 @@ class Expected:
         return sum(isinstance(cell, Fault) for column in self.cells.values() for cell in column)
 
 
-class ViewState:
-    """A view over its source's rows, ready to answer at any (key, time)."""
+class Programs:
+    """The expressions of a view, compiled: its conditions from the innermost SELECT outwards, each aggregate's FILTER and arguments, key,
+    time, and each feature over (key, time, aggregates' values)."""
 
-    def __init__(self, case: Case, view: View, compiler: Compiler):
-        self.view, self.rules, self.compiler = view, compiler.rules, compiler
-        source = next(made for made in case.sources if made.name == view.source)
-        self.keys = [key for key, _ in next(made for made in case.entities if made.name == view.entity).keys]
+    def __init__(self, view: View, source: tree.Source, keys: list[str], compiler: Compiler):
+        self.view, self.keys = view, keys
         at = {label: number for number, (label, _, _) in enumerate(source.columns)}
         scope: Any = lambda node: lambda row, number=at[node.name]: row[number]
-        conditions = []
+        self.conditions: list[Getter] = []
         for layer in view.layers:
             if layer.where is not None:
-                conditions.append(compiler.compiled(layer.where, scope))
+                self.conditions.append(compiler.compiled(layer.where, scope))
             inner = {label: compiler.compiled(value, scope) for label, value in layer.items}
             scope = lambda node, inner=inner: inner[node.name]
         if view.where is not None:
-            conditions.append(compiler.compiled(view.where, scope))
+            self.conditions.append(compiler.compiled(view.where, scope))
         self.aggregates: list[Aggregate] = []
         for _, feature in view.features:
             for node in tree.walk(feature):
                 if isinstance(node, Aggregate) and node not in self.aggregates:
                     self.aggregates.append(node)
         self.place = {node: number for number, node in enumerate(self.aggregates)}
-        self.partials = [self.partial(node, scope) for node in self.aggregates]
-        self.key_getters = [scope(Column("", key)) for key in self.keys]
-        self.time_getter = scope(Column("", view.time))
-        self.left_out = 0
-        self.rows: dict[tuple, list] = {}
-        self.fold(source, conditions)
-        self.finishers = [(label, compiler.compiled(value, self.post_scope)) for label, value in view.features]
-        self.windows = {window.name: window.length_us for window in view.windows}
-        self.cache: dict = {}
-
-    def partial(self, node: Aggregate, scope: Any) -> tuple[Getter | None, list[Getter]]:
-        keep = None if node.filter is None else self.compiler.compiled(node.filter, scope)
-        return keep, self.compiler.all(node.args, scope)
-
-    def fold(self, source: tree.Source, conditions: list[Getter]) -> None:
-        """Sort the rows that count into their keys."""
-        order = sorted(range(len(source.rows)), key=lambda number: source.places[number])
-        for number in order:
-            row = source.rows[number]
-            try:
-                if not all(condition(row) is True for condition in conditions):
-                    continue
-                key = tuple(get(row) for get in self.key_getters)
-                if None in key:
-                    continue
-                arguments = [self.argument(row, *partial) for partial in self.partials]
-            except Fault:
-                self.left_out += 1
-                continue
-            self.rows.setdefault(key, []).append((self.time_getter(row), arguments))
-        self.times = {}
-        for key, rows in self.rows.items():
-            # Stable: equal times stay in the order of the log.
-            rows.sort(key=lambda row: row[0])
-            self.times[key] = [at for at, _ in rows]
+        self.partials = [self.partial(node, scope, compiler) for node in self.aggregates]
+        self.key = [scope(Column("", key)) for key in keys]
+        self.time = scope(Column("", view.time))
+        self.features = [(label, compiler.compiled(value, self.post_scope)) for label, value in view.features]
 
     @staticmethod
-    def argument(row: Any, keep: Getter | None, args: list[Getter]) -> tuple | None:
-        """The arguments' values, or None where the FILTER does not pass."""
-        if keep is not None and keep(row) is not True:
-            return None
-        return tuple(arg(row) for arg in args)
+    def partial(node: Aggregate, scope: Any, compiler: Compiler) -> tuple[Getter | None, list[Getter]]:
+        keep = None if node.filter is None else compiler.compiled(node.filter, scope)
+        return keep, compiler.all(node.args, scope)
 
     def post_scope(self, node: Any) -> Getter:
         """Of an expression around aggregates: a row is (key, time, aggregates' values)."""
@@ -115,6 +81,62 @@ class ViewState:
         number = self.keys.index(node.name)
         return lambda row: row[0][number]
 
+    def fail_on_nulls(self, columns: int) -> bool:
+        """Whether any of them fails on a row of NULLs: such a definition can be refused when it is made."""
+        nulls = (None,) * columns
+        getters = [*self.conditions, *(get for keep, args in self.partials for get in (keep, *args) if get is not None)]
+        post = (nulls[:len(self.keys)], None, (None,) * len(self.aggregates))
+        return any(fails(get, nulls) for get in getters) or any(fails(get, post) for _, get in self.features)
+
+
+def fails(get: Getter, row: Any) -> bool:
+    return isinstance(attempt(get, row), Fault)
+
+
+class ViewState:
+    """A view over its source's rows, ready to answer at any (key, time)."""
+
+    def __init__(self, case: Case, view: View, compiler: Compiler):
+        self.view, self.rules = view, compiler.rules
+        source = next(made for made in case.sources if made.name == view.source)
+        self.keys = [key for key, _ in next(made for made in case.entities if made.name == view.entity).keys]
+        self.programs = Programs(view, source, self.keys, compiler)
+        self.left_out = 0
+        self.rows: dict[tuple, list] = {}
+        self.fold(source)
+        self.windows = {window.name: window.length_us for window in view.windows}
+        self.cache: dict = {}
+
+    def fold(self, source: tree.Source) -> None:
+        """Sort the rows that count into their keys."""
+        programs = self.programs
+        order = sorted(range(len(source.rows)), key=lambda number: source.places[number])
+        for number in order:
+            row = source.rows[number]
+            try:
+                if not all(condition(row) is True for condition in programs.conditions):
+                    continue
+                key = tuple(get(row) for get in programs.key)
+                if None in key:
+                    continue
+                arguments = [self.argument(row, *partial) for partial in programs.partials]
+            except Fault:
+                self.left_out += 1
+                continue
+            self.rows.setdefault(key, []).append((programs.time(row), arguments))
+        self.times = {}
+        for key, rows in self.rows.items():
+            # Stable: equal times stay in the order of the log.
+            rows.sort(key=lambda row: row[0])
+            self.times[key] = [at for at, _ in rows]
+
+    @staticmethod
+    def argument(row: Any, keep: Getter | None, args: list[Getter]) -> tuple | None:
+        """The arguments' values, or None where the FILTER does not pass."""
+        if keep is not None and keep(row) is not True:
+            return None
+        return tuple(arg(row) for arg in args)
+
     def answer(self, key: tuple, at: int) -> dict[str, Any] | None:
         """Features by name, Faults among them; None where there is no row."""
         if None in key or key not in self.rows:
@@ -128,9 +150,9 @@ class ViewState:
         known = (key, end, *starts.values())
         if known not in self.cache:
             rows = self.rows[key]
-            self.cache[known] = [self.aggregate(number, node, rows[starts[node.window]:end]) for number, node in enumerate(self.aggregates)]
+            self.cache[known] = [self.aggregate(number, node, rows[starts[node.window]:end]) for number, node in enumerate(self.programs.aggregates)]
         row = (key, at, self.cache[known])
-        return {label: attempt(finish, row) for label, finish in self.finishers}
+        return {label: attempt(finish, row) for label, finish in self.programs.features}
 
     def aggregate(self, number: int, node: Aggregate, rows: list) -> Any:
         definition = AGGREGATES[canonical(node.name)]

@@ -48,6 +48,8 @@ class Outcome:
     live_cells: int = 0
     differences: list = dataclasses.field(default_factory=list)
     kept: str = ""
+    # How to play it again.
+    again: str = ""
 
 
 class Machine:
@@ -83,7 +85,7 @@ class Machine:
         return made
 
     def served(self, task: Task, folder: pathlib.Path) -> Outcome:
-        cases, made = [], Outcome(task.seed)
+        cases, made = [], Outcome(task.seed, again=f"--seed {task.seed} --cases {task.live} --live-every 1")
         for number in range(task.live):
             case = generate.make(task.seed + number, self.options(f"c{number}_", True))
             if streams.can_be_put(case):
@@ -221,7 +223,7 @@ def main() -> int:
             totals.add(outcome)
             if outcome.differences:
                 print(f"seed {outcome.seed}: {compare.summary(outcome.differences)}; {outcome.differences[0].line()[:400]}"
-                      f"{f' (kept: {outcome.kept})' if outcome.kept else ''}", flush=True)
+                      f"{f' (kept: {outcome.kept})' if outcome.kept else ''}{f' (again: run.py {outcome.again})' if outcome.again else ''}", flush=True)
             if number % 50 == 0:
                 totals.write()
                 print(totals.line(), file=sys.stderr, flush=True)
