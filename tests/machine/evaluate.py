@@ -24,7 +24,11 @@ COMPARISONS: dict[str, Callable[[int], bool]] = {
 ARITHMETIC = ("+", "-", "*", "/", "%")
 DECIMAL_INTEGER = re.compile(r"[+-]?[0-9]+")
 DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-NO_NUMBERS = {"NaN": values.NAN, "Infinity": values.INFINITY, "-Infinity": -values.INFINITY}
+NO_NUMBERS = {"nan": values.NAN, **{f"{sign}{word}": -values.INFINITY if sign == "-" else values.INFINITY
+                                    for sign in ("", "+", "-") for word in ("inf", "infinity")}}
+BOOLEANS = {True: ("true", "yes", "on", "1"), False: ("false", "no", "off", "0")}
+# White space of ASCII.
+WHITE = " \t\n\r\f"
 
 
 class Compiler:
@@ -66,6 +70,8 @@ class Compiler:
             return self.binary(args, lambda a, b: functions.arithmetic(name, a, b, kind, self.rules))
         if name in ("neg", "abs"):
             kind = functions.result_type(name, [node.args[0].type], self.rules)
+            if name == "neg" and not self.rules.negated_integer_is_bigint:
+                kind = node.args[0].type
             how = functions.negate if name == "neg" else functions.absolute
             return self.strictly(args, lambda a: how(a, kind, self.rules))
         return self.strictly(args, self.strict[(name, len(args))].value)
@@ -263,25 +269,35 @@ class Compiler:
                 return str(found)
             case "DOUBLE", ("INTEGER" | "BIGINT"):
                 return self.whole(found, target)
-            case "VARCHAR", ("INTEGER" | "BIGINT"):
-                if not DECIMAL_INTEGER.fullmatch(found):
-                    raise Fault("cast", f"'{found}' to {target}")
-                return self.fitting(int(found), target)
-            case "VARCHAR", "DOUBLE":
-                if found in NO_NUMBERS:
-                    return NO_NUMBERS[found]
-                if not DECIMAL.fullmatch(found):
-                    raise Fault("cast", f"'{found}' to DOUBLE")
-                return float(found)
-            case "VARCHAR", "BOOLEAN":
-                if found.lower() not in ("true", "false"):
-                    raise Fault("cast", f"'{found}' to BOOLEAN")
-                return found.lower() == "true"
+            case "VARCHAR", _:
+                return self.read(found.strip(WHITE) if self.rules.cast_of_text_is_lenient else found, target)
             case "TIMESTAMP", "BIGINT":
                 return found
             case _ if source in INTEGERS and target in INTEGERS:
                 return self.fitting(found, target)
         raise AssertionError((source, target))
+
+    def read(self, text: str, target: str) -> Any:
+        """The value that a text is."""
+        if target in INTEGERS and DECIMAL_INTEGER.fullmatch(text):
+            return self.fitting(int(text), target)
+        if target == "DOUBLE":
+            if text.lower() in NO_NUMBERS:
+                return NO_NUMBERS[text.lower()]
+            # One that is too large has no double.
+            if DECIMAL.fullmatch(text) and math.isfinite(float(text)):
+                return float(text)
+        if target == "BOOLEAN" and text:
+            for value, words in BOOLEANS.items():
+                if any(self.is_word(text.lower(), word) for word in words):
+                    return value
+        raise Fault("cast", f"'{text}' to {target}")
+
+    def is_word(self, text: str, word: str) -> bool:
+        if not self.rules.cast_of_text_is_lenient:
+            return text == word and word in ("true", "false")
+        # Of `on` and `off` one letter is not enough.
+        return word.startswith(text) and (word not in ("on", "off") or len(text) > 1)
 
     def whole(self, found: float, target: str) -> int:
         if not math.isfinite(found):

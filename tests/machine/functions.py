@@ -104,6 +104,14 @@ def to_places(how: Callable) -> Callable:
     return value
 
 
+def cut_places(x: float, places: int) -> float:
+    """Cut at n decimal places, of the shortest decimal that reads back as the number."""
+    if not math.isfinite(x):
+        return x
+    scale = fractions.Fraction(10) ** places
+    return math.copysign(values.rounded_fraction(fractions.Fraction(math.trunc(fractions.Fraction(repr(x)) * scale)) / scale), x)
+
+
 def by_scaling(how: Callable) -> Callable:
     """The same in doubles."""
     def value(x: float, places: int) -> float:
@@ -236,15 +244,15 @@ EXPRESSIONS = ("^[0-9]+$", "b", "^a", "[a-c]{2}", "^$", "x|y", "^-?[0-9]+$", "z$
 
 def table(rules: Rules) -> list[Function]:
     """Every strict function, under the given rules."""
-    round_it, cut_it = (to_places, to_places) if rules.round_is_exact else (by_scaling, by_scaling)
+    round_it, cut_it = (to_places(values.half_away), cut_places) if rules.round_is_exact else (by_scaling(values.half_away), by_scaling(math.trunc))
     small = one_of(-3, -1, 0, 1, 2, 3, 5)
     place = one_of(-2, -1, 0, 1, 2, 3)
     char = one_of(",", "-", "a", " ")
     made = [
         Function("round", (DOUBLE,), DOUBLE, whole(lambda x: values.half_away(fractions.Fraction(x)))),
-        Function("round", (DOUBLE, place), DOUBLE, round_it(values.half_away)),
+        Function("round", (DOUBLE, place), DOUBLE, round_it),
         Function("trunc", (DOUBLE,), DOUBLE, whole(math.trunc)),
-        Function("trunc", (DOUBLE, place), DOUBLE, cut_it(math.trunc)),
+        Function("trunc", (DOUBLE, place), DOUBLE, cut_it),
         Function("floor", (DOUBLE,), DOUBLE, whole(math.floor)),
         Function("ceil", (DOUBLE,), DOUBLE, whole(math.ceil)),
         Function("signum", (DOUBLE,), DOUBLE, sign),

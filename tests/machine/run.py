@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 import traceback
-from typing import Any
 
 import compare
 import functions
