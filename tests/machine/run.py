@@ -101,6 +101,8 @@ class Machine:
         kind = differences[0].kind
 
         def fails(candidate: tree.Case) -> bool:
+            if time.monotonic() > self.end:
+                return False
             try:
                 found = compare.play(candidate, folder, self.rules).differences
             except Exception:
