@@ -23,8 +23,8 @@ ODD_DOUBLES = (float("nan"), NEGATIVE_NAN, float("inf"), -float("inf"), -0.0, 0.
                0.1, 2.0**53)
 ODD_BIGINTS = (2**63 - 1, -2**63, 2**62, 2**53 + 1, -2**53, 2**31, -2**31 - 1, 3_000_000_000)
 ODD_INTEGERS = (2**31 - 1, -2**31, 2**30, 46_341, 3_000_000)
-WORDS = ("", "a", "b", "abc", "buy", "sell", "5", "-12", "x", "ab,c", "Éa", "1.5", "a b", " a ", "日本", "true", "A", "é",
-         "99999999999999999999", "no", "1e400")
+WORDS = ("", "a", "b", "abc", "buy", "sell", "5", "-12", "x", "ab,c", "Éa", "1.5", "a b", " a ", "日本", "true", "A", "é", "no", "1e400",
+         "99999999999999999999")
 KEY_TYPES = (VARCHAR, VARCHAR, BIGINT, INTEGER, BOOLEAN, TIMESTAMP)
 LENGTHS = (("INTERVAL '1' SECOND", SECOND), ("INTERVAL '90' SECOND", 90 * SECOND), ("INTERVAL '15' MINUTE", 15 * MINUTE),
            ("INTERVAL '1' HOUR", HOUR), ("INTERVAL '1 hour'", HOUR), ("INTERVAL '1 day 12 hours'", 36 * HOUR),
