@@ -28,7 +28,8 @@ WORDS = ("", "a", "b", "abc", "buy", "sell", "5", "-12", "x", "ab,c", "Éa", "1.
 KEY_TYPES = (VARCHAR, VARCHAR, BIGINT, INTEGER, BOOLEAN, TIMESTAMP)
 LENGTHS = (("INTERVAL '1' SECOND", SECOND), ("INTERVAL '90' SECOND", 90 * SECOND), ("INTERVAL '15' MINUTE", 15 * MINUTE),
            ("INTERVAL '1' HOUR", HOUR), ("INTERVAL '1 hour'", HOUR), ("INTERVAL '1 day 12 hours'", 36 * HOUR),
-           ("INTERVAL '1' DAY", DAY), ("INTERVAL '0.5' HOUR", HOUR // 2), ("INTERVAL '7' DAY", 7 * DAY), ("INTERVAL '30' DAY", 30 * DAY), ("INTERVAL '0' SECOND", 0),
+           ("INTERVAL '1' DAY", DAY), ("INTERVAL '0.5' HOUR", HOUR // 2), ("INTERVAL '7' DAY", 7 * DAY), ("INTERVAL '30' DAY", 30 * DAY),
+           ("INTERVAL '0' SECOND", 0),
            ("INTERVAL '1' MILLISECOND", 1_000), ("INTERVAL '36500' DAY", 36_500 * DAY))
 NEW_LENGTHS = (("INTERVAL 7 DAY", 7 * DAY), ("INTERVAL 90 MINUTE", 90 * MINUTE))
 
