@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check bench crash sim fuzz docs clean
+.PHONY: help setup build demo test check bench crash sim fuzz fuzz-engine docs clean
 
 # make demo BROKER=kafka runs on Apache Kafka; ARGS adds flags of `forebay demo` (for example ARGS="--until 2013-02-01").
 BROKER ?= embedded
@@ -14,9 +14,11 @@ P ?= 4
 B ?= 0
 S ?= 1000000
 WORKLOAD ?= loop
+# make fuzz-engine SEED=7 plays the cases from 7 on; without it they are new ones.
+SEED ?=
 
 help: ## what there is to do
-	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: ## install what building needs and is missing (Debian or Ubuntu; root or sudo)
 	@scripts/setup build
@@ -44,6 +46,9 @@ sim: setup ## play N seeds of the simulation, S seconds at most (N=50; adds to b
 
 fuzz: setup ## run the property tests with new cases for S seconds (adds to bench/results/fuzz.json)
 	@scripts/fuzz $(S)
+
+fuzz-engine: setup ## compare N random cases of SQL with an evaluator outside the engine, S seconds at most (N=50 SEED=1; adds to bench/results/fuzz-engine.json)
+	@scripts/fuzz-engine $(N) $(S) $(SEED)
 
 docs: setup ## the pages that come from code, and the API documentation
 	@scripts/rocksdb
