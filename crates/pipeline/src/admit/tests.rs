@@ -1,7 +1,13 @@
 //! What views refuse of rows, and which of them have failed, wherever the rows are cut.
 
-use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
-use arrow_schema::Field;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
+use arrow_array::{
+    ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray, UInt32Array,
+};
+use arrow_schema::{Field, SchemaRef};
+use arrow_select::take::take as take_rows;
+use forebay_core::fault::{FaultKind, RowFault};
 use forebay_core::source::SourceDef;
 use forebay_core::time::SECOND_US;
 use forebay_core::view::Window;
@@ -88,4 +94,85 @@ fn what_is_refused_is_so_by_the_row_alone_also_beside_what_breaks_the_view() {
     }
     let nothing = taken(&plain.never(), &source, &[], 0);
     assert_eq!(nothing, (vec![], 0, false), "without a row nothing is run");
+}
+
+/// A view that leaves out rows of one value.
+#[derive(Debug)]
+struct LeavesOut {
+    view: PlainView,
+    value: f64,
+}
+
+impl CompiledView for LeavesOut {
+    fn spec(&self) -> &Arc<ViewSpec> {
+        self.view.spec()
+    }
+
+    fn reads(&self) -> &[usize] {
+        self.view.reads()
+    }
+
+    fn fold(&self, rows: &RecordBatch) -> PortResult<FoldBatch> {
+        let values = rows.column_by_name("x").expect("as declared");
+        let values = values.as_primitive::<Float64Type>().values();
+        let (out, kept): (Vec<u32>, Vec<u32>) = (0..)
+            .zip(values)
+            .map(|(row, value)| (row, *value == self.value))
+            .fold((vec![], vec![]), |(mut out, mut kept), (row, is_out)| {
+                if is_out {
+                    out.push(row)
+                } else {
+                    kept.push(row)
+                }
+                (out, kept)
+            });
+        let columns = rows.columns().iter();
+        let rows_kept = UInt32Array::from(kept.clone());
+        let columns = columns.map(|column| take_rows(column, &rows_kept, None).expect("rows"));
+        let kept_rows =
+            RecordBatch::try_new(rows.schema(), columns.collect()).expect("as declared");
+        let mut fold = self.view.fold(&kept_rows)?;
+        fold.source_rows = kept;
+        fold.left_out = out
+            .into_iter()
+            .map(|row| RowFault {
+                row,
+                kind: FaultKind::Overflow,
+                what: "x * x: the result does not fit into its type".into(),
+            })
+            .collect();
+        Ok(fold)
+    }
+
+    fn features(&self) -> SchemaRef {
+        self.view.features()
+    }
+
+    fn finish(
+        &self,
+        keys: &[ArrayRef],
+        at: &TimestampMicrosecondArray,
+        aggregates: &[ArrayRef],
+    ) -> PortResult<Vec<ArrayRef>> {
+        self.view.finish(keys, at, aggregates)
+    }
+}
+
+#[test]
+fn a_row_that_a_view_leaves_out_is_refused_with_its_expression() {
+    let source = Arc::new(event_source("events", "topic"));
+    let view = LeavesOut {
+        view: PlainView::new(1, &source, "k", "x", Window::Lifetime),
+        value: REFUSED,
+    };
+    let name = view.spec().name.clone();
+    let view: Arc<dyn CompiledView> = Arc::new(view);
+    let part = rows(&source, &[FINE, REFUSED, FINE, REFUSED]);
+    let taken = take((&[&view], &BTreeSet::new()), &[], &part).expect("no deployment");
+    let words = format!("view '{name}': x * x: the result does not fit into its type");
+    let expected = BTreeMap::from([(1, words.clone()), (3, words.clone())]);
+    assert_eq!(taken.refused, expected);
+    assert!(taken.failed.is_empty(), "it is the row's own fault");
+    let whole = fold_whole(view.as_ref(), &part).expect("its own fault");
+    assert_eq!(whole.expect_err("refused"), (1, words));
 }
