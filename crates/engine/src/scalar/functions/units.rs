@@ -4,7 +4,7 @@
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
 
 use super::calendar::{Civil, iso_weekday};
-use super::instead::nearest;
+use super::near::nearest;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
