@@ -237,7 +237,7 @@ impl CodeBuilder {
 
     /// The right side is reached on every row only where the left one is NULL on every row.
     fn fails_of_both(&self, left: Slot, right: Slot) -> Option<(FaultKind, Slot)> {
-        let of_right = self.known(left).and(self.fails[right.index()]);
+        let of_right = self.known(left).and_then(|_| self.fails[right.index()]);
         self.fails[left.index()].or(of_right)
     }
 

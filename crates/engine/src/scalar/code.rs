@@ -336,10 +336,11 @@ fn call(
         return Err(PortError::internal(message));
     }
     let op = u32::try_from(index).expect("code is limited to far fewer operations");
-    let own = raised(&failed, op);
-    if args.iter().all(|value| value.faults.is_empty()) {
-        return Ok((array, own));
+    let sound = args.iter().all(|value| value.faults.is_empty());
+    if sound && failed.is_empty() {
+        return Ok((array, Faults::new()));
     }
+    let own = raised(&failed, op);
     let of_args = args.iter().fold(Faults::new(), |faults, value| {
         merge(faults, value.faults(rows))
     });

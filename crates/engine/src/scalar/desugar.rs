@@ -17,6 +17,9 @@ use super::refusal::Refusal;
 use super::shell::cast_name;
 use super::suggest::unknown_function;
 
+/// The digits of the least BIGINT, which stand behind a minus.
+const MIN_DIGITS: &str = "9223372036854775808";
+
 /// Rewrite the expressions of `query`. `is_aggregate` knows the names of aggregates.
 ///
 /// # Errors
@@ -122,6 +125,19 @@ impl Desugar<'_> {
                     return Err(Refusal::at(
                         name,
                         format!("parameter '{name}' has no value in a definition; write the value"),
+                    ));
+                }
+                // The planner would take it for a type that values do not have.
+                if let Value::Number(digits, _) = &value.value
+                    && digits.bytes().all(|byte| byte.is_ascii_digit())
+                    && digits.parse::<i64>().is_err()
+                    && digits != MIN_DIGITS
+                {
+                    return Err(Refusal::at(
+                        digits,
+                        format!(
+                            "{digits} does not fit into BIGINT; write it as DOUBLE: {digits}.0"
+                        ),
                     ));
                 }
                 None

@@ -102,6 +102,10 @@ pub(crate) struct Overload {
 }
 
 /// What a function does at the edges, in words; part of `docs/functions.md`.
+#[allow(
+    dead_code,
+    reason = "pages of functions and digests of definitions are made of it, which follow"
+)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
     /// NULL arguments.
@@ -116,6 +120,10 @@ pub(crate) struct Rules {
 pub(crate) const NULL_IN_NULL_OUT: &str = "NULL where an argument is NULL";
 
 /// Whom a function agrees with, over every class of input.
+#[allow(
+    dead_code,
+    reason = "pages of functions and digests of definitions are made of it, which follow"
+)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Reference {
     /// DuckDB, by this expression over the columns `a`, `b`, `c`, ..: the arguments.
@@ -125,6 +133,10 @@ pub(crate) enum Reference {
 }
 
 /// A call with its value, both as SQL. `value` is "error" where the row has none.
+#[allow(
+    dead_code,
+    reason = "pages of functions and digests of definitions are made of it, which follow"
+)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Example {
     pub(crate) call: &'static str,
@@ -132,6 +144,10 @@ pub(crate) struct Example {
 }
 
 /// A scalar function.
+#[allow(
+    dead_code,
+    reason = "pages of functions and digests of definitions are made of it, which follow"
+)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Function {
     pub(crate) name: &'static str,

@@ -121,9 +121,8 @@ impl Condition {
     fn holds(self, event: &Event) -> bool {
         match self {
             Self::Always => true,
-            // Comparisons follow the total order of IEEE 754, where a NaN lies beyond the infinity
-            // of its sign.
-            Self::XAboveOne => event.x.is_some_and(|x| x.total_cmp(&1.0).is_gt()),
+            // There is one NaN, greater than every number, whatever its sign bit.
+            Self::XAboveOne => event.x.is_some_and(|x| x.is_nan() || x > 1.0),
             Self::TextOrNegative => event.s == Some("a") || event.n.is_some_and(|n| n < 0),
             Self::Flag => event.b == Some(true),
             Self::HasNumber => event.n.is_some(),

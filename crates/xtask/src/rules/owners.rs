@@ -57,8 +57,11 @@ const SHARED: &[Owned] = &[
             "sim", "forebay",
         ],
     ),
-    // Calendars: time is microseconds everywhere else.
-    (&["chrono"], &["offline", "monitor", "serve", "forebay"]),
+    // Calendars: time is microseconds everywhere else. The engine has the zones of `AT TIME ZONE`.
+    (
+        &["chrono"],
+        &["engine", "offline", "monitor", "serve", "forebay"],
+    ),
 ];
 
 /// Crates that may use these packages and no others.

@@ -1,4 +1,5 @@
-//! Places on the earth, a sphere of the mean radius: distance and direction. Angles are degrees.
+//! Places on the earth, a sphere of the mean radius: distance and direction. Angles are degrees, as
+//! places are written; the arithmetic is that of the pinned `libm`.
 
 use std::f64::consts::PI;
 

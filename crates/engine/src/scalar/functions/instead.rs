@@ -2,6 +2,7 @@
 //! systems, clocks, what DataFusion has and a definition may not use; and the nearest name, for a
 //! slip of the hand.
 
+use super::near::nearest;
 use super::{DATE_PART_EPOCH, all};
 
 const CLOCK: &str = "a value must not depend on when it is computed; write the event's time \
@@ -310,44 +311,6 @@ pub(crate) fn instead(name: &str) -> Option<&'static str> {
 pub(crate) fn nearest_function(name: &str) -> Option<&'static str> {
     let names = all().flat_map(|own| std::iter::once(&own.name).chain(own.aliases));
     nearest(name, names.copied().filter(|name| *name != DATE_PART_EPOCH))
-}
-
-/// The candidate that differs from `word` in case alone, or in one letter of three at most.
-pub(super) fn nearest<'a>(
-    word: &str,
-    candidates: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
-    // What is longer is no slip of a name, and its distance would take long.
-    const MAX_BYTES: usize = 64;
-    if word.len() > MAX_BYTES {
-        return None;
-    }
-    let word = word.to_lowercase();
-    let limit = word.chars().count() / 3;
-    candidates
-        .map(|candidate| (distance(&word, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Letters to insert, delete, replace, or exchange with the next.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows = vec![(0..=b.len()).collect::<Vec<_>>()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let kept = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut cost = kept.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                cost = cost.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(cost);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]

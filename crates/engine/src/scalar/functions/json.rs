@@ -296,7 +296,7 @@ const VALUES: &[Function] = &[
                 }
             }
         })],
-        Reference::DuckDb("json_exists(a, b)"),
+        Reference::Differs("DuckDB takes NaN, which JSON has not, and deeper nesting"),
         &[
             example("json_exists('{\"a\": null}', '$.a')", "true"),
             example("json_exists('{\"a\": null}', '$.b')", "false"),

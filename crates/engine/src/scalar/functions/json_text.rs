@@ -141,7 +141,7 @@ impl<'a> Json<'a> {
             .then_some(self.0)
     }
 
-    /// The characters of a string; None of anything else, and of one that holds half a surrogate.
+    /// The characters of a string; None of anything else.
     pub(super) fn string(self) -> Option<Cow<'a, str>> {
         let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
         if inner.contains('\\') {
@@ -279,11 +279,7 @@ impl<'a> Reader<'a> {
                     let escaped = self.peek()?;
                     self.at += 1;
                     match escaped {
-                        b'u' => {
-                            let digits = self.text.as_bytes().get(self.at..self.at + 4)?;
-                            digits.iter().all(u8::is_ascii_hexdigit).then_some(())?;
-                            self.at += 4;
-                        }
+                        b'u' => self.escaped()?,
                         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
                         _ => return None,
                     }
@@ -292,6 +288,27 @@ impl<'a> Reader<'a> {
                 _ => {}
             }
         }
+    }
+
+    /// The digits of `\u`; of a surrogate, those of both halves.
+    fn escaped(&mut self) -> Option<()> {
+        match self.unit()? {
+            0xd800..0xdc00 => {
+                self.take(b'\\')?;
+                self.take(b'u')?;
+                (0xdc00..0xe000).contains(&self.unit()?).then_some(())
+            }
+            0xdc00..0xe000 => None,
+            _ => Some(()),
+        }
+    }
+
+    /// Four hexadecimal digits.
+    fn unit(&mut self) -> Option<u32> {
+        let digits = self.text.get(self.at..self.at + 4)?;
+        let hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        self.at += 4;
+        hex.then(|| u32::from_str_radix(digits, 16).ok())?
     }
 
     fn digits(&mut self) -> Option<()> {
@@ -359,6 +376,21 @@ mod tests {
         assert!(Json::of(&nest(16)).is_ok());
         assert_eq!(Json::of(&nest(17)), Err(FaultKind::Cast));
         assert_eq!(Json::of(&"[".repeat(1_000_000)), Err(FaultKind::Cast));
+    }
+
+    #[test]
+    fn surrogates_come_in_pairs() {
+        let pair = Json::of(r#""\ud83d\ude00""#).expect("JSON");
+        assert_eq!(pair.string().as_deref(), Some("\u{1f600}"));
+        for half in [
+            r#""\ud83d""#,
+            r#""\ude00""#,
+            r#""\ud83d\ud83d""#,
+            r#""\ud83dé""#,
+            r#""\u12é""#,
+        ] {
+            assert_eq!(Json::of(half), Err(FaultKind::Cast), "{half}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub(crate) mod instead;
 mod json;
 mod json_text;
 mod math;
+mod near;
 pub(crate) mod regexp;
 mod rounding;
 mod rows;

@@ -8,7 +8,7 @@ use regex::{Captures, Regex, RegexBuilder};
 
 use super::form::{Constant, constant_int, constant_text, example, function, takes};
 use super::rows::{Bool, Bound, Fixed, Int, Text, TextOut, nulls, texts, values};
-use super::text::chars;
+use super::text::{chars, times};
 use super::text_parts::byte_of;
 use crate::scalar::function::Type::{self, BigInt, Boolean};
 use crate::scalar::function::{Argument, Function, Reference};
@@ -136,7 +136,7 @@ fn instr(regex: &Regex, text: &str, start: i64, number: i64) -> Result<Option<i6
     if number < 1 {
         return Err(FaultKind::Range);
     }
-    let nth = usize::try_from(number - 1).unwrap_or(usize::MAX);
+    let nth = times(number.unsigned_abs() - 1);
     let found = start_byte(text, start)?
         .and_then(|start| matches_from(regex, text, start).nth(nth))
         .and_then(|byte| text.get(..byte));
@@ -351,7 +351,7 @@ const REGEXPS: &[Function] = &[
             takes(&[T, T], Boolean, regexp_like),
             takes(&[T, T, T], Boolean, regexp_like),
         ],
-        Reference::DuckDb("regexp_matches(a, b)"),
+        Reference::Differs("\\w, \\d and \\b of DuckDB know ASCII alone; ours know Unicode"),
         &[
             example("regexp_like('forebay', '^fo+re')", "true"),
             example("regexp_like('Forebay', '^f', 'i')", "true"),
@@ -398,7 +398,7 @@ const REGEXPS: &[Function] = &[
             takes(&[T, T], T, regexp_extract),
             takes(&[T, T, BigInt], T, regexp_extract),
         ],
-        Reference::DuckDb("regexp_extract(a, b)"),
+        Reference::Differs("\\w, \\d and \\b of DuckDB know ASCII alone; ours know Unicode"),
         &[
             example("regexp_extract('order-42-x', '[0-9]+')", "'42'"),
             example(
@@ -417,7 +417,10 @@ const REGEXPS: &[Function] = &[
             takes(&[T, T, T], T, regexp_replace),
             takes(&[T, T, T, T], T, regexp_replace),
         ],
-        Reference::DuckDb("regexp_replace(a, b, c)"),
+        Reference::Differs(
+            "\\w, \\d and \\b of DuckDB know ASCII alone; ours know Unicode; a backslash before \
+             another character is an error there",
+        ),
         &[
             example("regexp_replace('a-b-c', '-', '+')", "'a+b-c'"),
             example("regexp_replace('a-b-c', '-', '+', 'g')", "'a+b+c'"),

@@ -30,6 +30,11 @@ fn count(number: usize) -> i64 {
     i64::try_from(number).expect("a text has fewer than 2^63 bytes")
 }
 
+/// How often, as an iterator counts it.
+pub(super) fn times(number: u64) -> usize {
+    usize::try_from(number).expect("a machine of 64 bits")
+}
+
 pub(super) fn chars(text: &str) -> i64 {
     count(text.chars().count())
 }

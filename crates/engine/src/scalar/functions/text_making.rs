@@ -10,7 +10,7 @@ use forebay_core::limits::TEXT_MAX_BYTES;
 
 use super::form::{example, function, takes, takes_many};
 use super::rows::{Bound, Int, Text, TextColumn, TextOut, texts};
-use super::text::chars;
+use super::text::{chars, times};
 use super::text_parts::slice;
 use crate::scalar::function::Type::{self, BigInt};
 use crate::scalar::function::{Function, Overload, Reference};
@@ -40,13 +40,13 @@ fn initcap(text: &str, out: &mut TextOut) -> Written {
     Ok(true)
 }
 
-/// `fill` over and over, `count` characters of it.
+/// `fill` over and over, `count` characters of it, which is not below zero.
 fn put_fill(fill: &str, count: i64, out: &mut TextOut) -> Written {
     if fill.is_empty() {
         return Ok(true);
     }
     // No character is shorter than a byte.
-    let count = usize::try_from(count).unwrap_or(0);
+    let count = times(count.unsigned_abs());
     if count > TEXT_MAX_BYTES {
         return Err(FaultKind::Range);
     }
@@ -114,7 +114,7 @@ fn repeat(text: &str, count: i64, out: &mut TextOut) -> Written {
     if text.is_empty() || count <= 0 {
         return Ok(true);
     }
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let count = times(count.unsigned_abs());
     if text.len().saturating_mul(count) > TEXT_MAX_BYTES {
         return Err(FaultKind::Range);
     }
@@ -328,7 +328,10 @@ const JOINING: &[Function] = &[
                 repeat(text, count, out)
             })
         })],
-        Reference::DuckDb("repeat(a, b)"),
+        Reference::DuckDb(
+            "CASE WHEN b <= 0 THEN repeat(a, 0) WHEN strlen(a)::HUGEINT * b > 1048576 \
+             THEN error('range') ELSE repeat(a, b) END",
+        ),
         &[
             example("repeat('ab', 3)", "'ababab'"),
             example("repeat('ab', -1)", "''"),

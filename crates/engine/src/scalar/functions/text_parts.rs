@@ -7,7 +7,7 @@ use forebay_core::fault::FaultKind;
 
 use super::form::{example, function, takes};
 use super::rows::{Bound, Int, Text, TextOut, texts};
-use super::text::chars;
+use super::text::{chars, times};
 use crate::scalar::function::Type::{self, BigInt};
 use crate::scalar::function::{Function, Overload, Reference};
 
@@ -72,13 +72,13 @@ fn substr(text: &str, start: i64, count: i64) -> Result<&str, FaultKind> {
 /// Piece `number` between delimiters, counted from 1, or from the end by -1; "" where there is
 /// none. An empty delimiter leaves one piece.
 fn split_part<'a>(text: &'a str, delimiter: &str, number: i64) -> Result<&'a str, FaultKind> {
-    let nth = |number: u64| usize::try_from(number - 1).unwrap_or(usize::MAX);
+    let nth = times(number.unsigned_abs().saturating_sub(1));
     let piece = match number {
         0 => return Err(FaultKind::Range),
         -1 | 1 if delimiter.is_empty() => Some(text),
         _ if delimiter.is_empty() => None,
-        1.. => text.split(delimiter).nth(nth(number.unsigned_abs())),
-        ..0 => text.rsplit(delimiter).nth(nth(number.unsigned_abs())),
+        1.. => text.split(delimiter).nth(nth),
+        ..0 => text.rsplit(delimiter).nth(nth),
     };
     Ok(piece.unwrap_or_default())
 }
@@ -89,7 +89,7 @@ fn substr_index<'a>(text: &'a str, delimiter: &str, count: i64) -> &'a str {
     if delimiter.is_empty() || count == 0 {
         return "";
     }
-    let nth = usize::try_from(count.unsigned_abs() - 1).unwrap_or(usize::MAX);
+    let nth = times(count.unsigned_abs() - 1);
     let part = if count > 0 {
         text.match_indices(delimiter)
             .nth(nth)
@@ -192,7 +192,9 @@ const CUTS: &[Function] = &[
                 out.put(left(text, count))
             })
         })],
-        Reference::DuckDb("left(a, b)"),
+        Reference::DuckDb(
+            "CASE WHEN b IS NOT NULL THEN left(a, least(greatest(b, -1000000), 1000000)) END",
+        ),
         &[
             example("left('forebay', 4)", "'fore'"),
             example("left('forebay', -3)", "'fore'"),
@@ -206,7 +208,9 @@ const CUTS: &[Function] = &[
                 out.put(right(text, count))
             })
         })],
-        Reference::DuckDb("right(a, b)"),
+        Reference::DuckDb(
+            "CASE WHEN b IS NOT NULL THEN right(a, least(greatest(b, -1000000), 1000000)) END",
+        ),
         &[
             example("right('forebay', 3)", "'bay'"),
             example("right('forebay', -4)", "'bay'"),

@@ -219,7 +219,7 @@ const PARTS: &[Function] = &[
             takes(&[Type::Text, Type::Duration], Double, date_part_of_span),
             takes(&[Type::Text, Type::Interval], Double, date_part_of_interval),
         ],
-        Reference::DuckDb("date_part(a, b)"),
+        Reference::Differs("as date_part and epoch"),
         &[example(
             "date_part('epoch', TIMESTAMP '1969-12-31T23:59:59.25Z')",
             "-0.75",
@@ -281,7 +281,9 @@ const PARTS: &[Function] = &[
             BigInt,
             date_diff,
         )],
-        Reference::DuckDb("date_diff(a, b, c)"),
+        Reference::Differs(
+            "DuckDB cuts weeks before 1970 towards 1970, and so miscounts one; all other units agree",
+        ),
         &[
             example(
                 "date_diff('day', TIMESTAMP '2024-02-28T23:00:00Z', \

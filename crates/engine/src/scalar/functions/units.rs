@@ -3,8 +3,8 @@
 
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
 
-use super::calendar::{Civil, days_from_civil, iso_weekday};
-use super::instead::nearest;
+use super::calendar::{Civil, iso_weekday};
+use super::near::nearest;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
@@ -181,9 +181,4 @@ fn refusal(what: &str, name: &str, of: &str, known: &[&str]) -> String {
         Some(near) => format!("{of} has no {what} '{name}'; did you mean '{near}'?"),
         None => format!("{of} has no {what} '{name}'; write one of {known_list}"),
     }
-}
-
-/// Seconds since 1970 of a date, for tests and for make_timestamp.
-pub(super) fn midnight(year: i64, month: i64, day: i64) -> Option<Micros> {
-    days_from_civil(year, month, day).checked_mul(DAY_US)
 }

@@ -8,7 +8,7 @@ use chrono::{DateTime, MappedLocalTime, NaiveDateTime, Offset, TimeZone};
 use chrono_tz::{TZ_VARIANTS, Tz};
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
 
-use super::instead::nearest;
+use super::near::nearest;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Zone {
@@ -139,6 +139,16 @@ mod tests {
         assert!(near.contains("'Europe/Berlin'"), "{near}");
         let far = Zone::required("Mars/Base").expect_err("none");
         assert!(far.contains("'+02:00'"), "{far}");
+    }
+
+    /// The database's rules are written out for so many years; later ones keep the last offset.
+    #[test]
+    fn clocks_change_up_to_the_year_2100() {
+        let zone = Zone::named("Europe/Berlin").expect("a zone");
+        for (year, hours) in [(2037, 2), (2099, 2), (2101, 1), (9999, 1)] {
+            let summer = at(&format!("{year}-07-01T00:00:00Z"));
+            assert_eq!(zone.local(summer), Some(summer + hours * HOUR_US), "{year}");
+        }
     }
 
     #[test]

@@ -125,6 +125,8 @@ fn texts() -> Vec<Option<String>> {
         "2024-02-29 12:34:56+05:30",
         "2024-02-29",
         "2024-02-30",
+        "Europe/Berlin",
+        "-03:00",
         "666f6f",
         "Zm9v",
         "Zm8=",
@@ -199,79 +201,93 @@ fn intervals() -> Vec<Option<IntervalMonthDayNano>> {
     ]
 }
 
+const UNITS: [&str; 10] = [
+    "microsecond",
+    "ms",
+    "seconds",
+    "MINUTE",
+    "hour",
+    "day",
+    "week",
+    "month",
+    "quarter",
+    "year",
+];
+const PARTS: [&str; 6] = ["isoyear", "dow", "isodow", "doy", "epoch", "fortnight"];
+const ZONES: [&str; 5] = [
+    "UTC",
+    "Europe/Berlin",
+    "America/New_York",
+    "+05:30",
+    "Asia/Kathmandu",
+];
+
 /// What a call gives where the function asks for a constant; None: it asks for none.
 pub(super) fn constants(function: &str, index: usize, class: Type) -> Option<Vec<ArrayRef>> {
-    let texts = |texts: &[&str]| {
-        let mut arrays: Vec<ArrayRef> = vec![Arc::new(StringArray::from(vec![None::<&str>]))];
-        for text in texts {
-            arrays.push(Arc::new(StringArray::from(vec![*text])));
-        }
-        Some(arrays)
-    };
-    let intervals = |intervals: &[(i32, i32, i64)]| {
-        let array = |(months, days, nanos): &(i32, i32, i64)| -> ArrayRef {
-            let interval = IntervalMonthDayNano::new(*months, *days, *nanos);
-            Arc::new(IntervalMonthDayNanoArray::from(vec![interval]))
-        };
-        Some(intervals.iter().map(array).collect())
-    };
-    let integers = |integers: &[i64]| {
-        let mut arrays: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![None::<i64>]))];
-        for integer in integers {
-            arrays.push(Arc::new(Int64Array::from(vec![*integer])));
-        }
-        Some(arrays)
-    };
-    let units = [
-        "microsecond",
-        "ms",
-        "seconds",
-        "MINUTE",
-        "hour",
-        "day",
-        "week",
-        "month",
-        "qtr",
-        "year",
-    ];
-    let parts = ["isoyear", "dow", "isodow", "doy", "epoch", "fortnight"];
-    let zones = [
-        "UTC",
-        "Europe/Berlin",
-        "America/New_York",
-        "+05:30",
-        "Asia/Kathmandu",
-    ];
-    match (function, index) {
-        ("date_part" | "date_part('epoch')", 0) => texts(&[&units[..], &parts[..]].concat()),
-        ("date_trunc" | "date_diff", 0) => texts(&units),
-        ("at_time_zone" | "from_time_zone", 1) | ("date_trunc", 2) => texts(&zones),
-        ("to_char", 1) => texts(&[
+    let texts: &[&str] = match (function, index) {
+        ("date_part" | "date_part('epoch')", 0) => &[&UNITS[..], &PARTS[..]].concat(),
+        ("date_trunc" | "date_diff", 0) => &UNITS,
+        ("at_time_zone" | "from_time_zone", 1) | ("date_trunc", 2) => &ZONES,
+        ("to_char", 1) => &[
             "%Y-%m-%dT%H:%M:%S.%6f",
             "%j %a %A %b %B %p %I %y %u %w %V %G %s",
-        ]),
+        ],
         ("regexp_like" | "regexp_count" | "regexp_instr" | "regexp_replace", 1) => {
-            texts(&["", "a", "[a-z]+", "(a)|(b)", "\\b", "ß|日", "(?i)F", "^"])
+            &["", "a", "[a-z]+", "(a)|(b)", "\\b", "ß|日", "(?i)F", "^"]
         }
-        ("regexp_extract", 1) => texts(&["(a)?b", "([a-z])([0-9])?", "()"]),
-        ("regexp_extract", 2) => integers(&[0, 1]),
-        ("regexp_like", 2) | ("regexp_count", 3) => texts(&["", "is"]),
-        ("regexp_replace", 3) => texts(&["", "gi"]),
+        ("regexp_extract", 1) => &["(a)?b", "([a-z])([0-9])?", "()"],
+        ("regexp_like", 2) | ("regexp_count", 3) => &["", "is"],
+        ("regexp_replace", 3) => &["", "gi"],
         ("json_value" | "json_length" | "json_exists", 1) => {
-            texts(&["$", "$.a.b[2]", "$.a.b[-1]", "$[0]", "$.k", "$.n", "$.\"\""])
+            &["$", "$.a.b[2]", "$.a.b[-1]", "$[0]", "$.k", "$.n", "$.\"\""]
         }
         (name, 1) if name.starts_with("json_get") && class == Type::Text => {
-            texts(&["a", "k", "$.a.b[0]", "$.a.b[1]", "$.a.b[4]", "$.n", "$"])
+            &["a", "k", "$.a.b[0]", "$.a.b[1]", "$.a.b[4]", "$.n", "$"]
         }
-        (name, 1) if name.starts_with("json_get") => integers(&[0, -1, 2, i64::MIN, i64::MAX]),
-        ("encode" | "decode", 1) => texts(&["hex", "BASE64"]),
-        ("date_bin", 0) => intervals(&[
-            (0, 0, 300_000_000_000),
-            (0, 7, 0),
-            (3, 0, 0),
-            (0, i32::MAX, 0),
-            (0, 0, 1_000),
-        ]),
-        _ => None,
-    }
+        ("encode" | "decode", 1) => &["hex", "BASE64"],
+        _ => return other_constants(function, index),
+    };
+    let texts = [None].into_iter().chain(texts.iter().copied().map(Some));
+    Some(
+        texts
+            .map(|text| Arc::new(StringArray::from(vec![text])) as ArrayRef)
+            .collect(),
+    )
+}
+
+/// The same of constants that are no texts.
+fn other_constants(function: &str, index: usize) -> Option<Vec<ArrayRef>> {
+    let integers: &[i64] = match (function, index) {
+        ("regexp_extract", 2) => &[0, 1],
+        (name, 1) if name.starts_with("json_get") => &[0, -1, 2, i64::MIN, i64::MAX],
+        ("date_bin", 0) => return Some(bins()),
+        _ => return None,
+    };
+    let integers = [None].into_iter().chain(integers.iter().copied().map(Some));
+    Some(
+        integers
+            .map(|integer| Arc::new(Int64Array::from(vec![integer])) as ArrayRef)
+            .collect(),
+    )
+}
+
+fn bins() -> Vec<ArrayRef> {
+    let bins = [
+        Some(IntervalMonthDayNano::new(0, 0, 300_000_000_000)),
+        Some(IntervalMonthDayNano::new(0, 7, 0)),
+        Some(IntervalMonthDayNano::new(3, 0, 0)),
+        Some(IntervalMonthDayNano::new(0, i32::MAX, 0)),
+        Some(IntervalMonthDayNano::new(0, 0, 1_000)),
+        None,
+    ];
+    bins.map(|bin| Arc::new(IntervalMonthDayNanoArray::from(vec![bin])) as ArrayRef)
+        .to_vec()
+}
+
+/// Whether the function takes a column as well where it takes a constant.
+pub(super) fn takes_column(function: &str, index: usize) -> bool {
+    matches!(
+        (function, index),
+        ("at_time_zone" | "from_time_zone", 1) | ("date_trunc", 2)
+    )
 }
