@@ -16,6 +16,7 @@ mod input;
 mod label;
 mod memory;
 mod name;
+mod nodes;
 mod parse;
 mod probe;
 #[cfg(test)]

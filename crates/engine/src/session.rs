@@ -29,6 +29,7 @@ use datafusion::sql::sqlparser::ast;
 use forebay_core::time::timestamp_type;
 
 use crate::functions::{aggregate_functions, last_value_function};
+use crate::nodes;
 use crate::view::refuse_clocks;
 
 /// Stack of planning and of batch runs, bytes. Measured for chains at the cap of operators, in
@@ -107,13 +108,18 @@ impl Session {
         let planner =
             SqlToRel::new_with_options(&provider, parser_options(self.state.config_options()));
         let plan = planner.sql_statement_to_plan(ast::Statement::Query(Box::new(query)))?;
+        nodes::check(&plan)?;
         let plan = self.state.analyzer().execute_and_check(
             plan,
             self.state.config_options(),
             |_, _| {},
         )?;
         refuse_clocks(&plan)?;
-        self.simplify(plan)
+        nodes::check(&plan)?;
+        nodes::check_simplified(&plan)?;
+        let plan = self.simplify(plan)?;
+        nodes::check(&plan)?;
+        Ok(plan)
     }
 
     /// Apply the one rule.

@@ -3,10 +3,11 @@
 //! they are its dialect.
 //!
 //! Text comes from `catalog`, which compiles what leaves here. Nothing is looked up here: whether a
-//! name exists is the catalog's business. Limits are checked on tokens, before any tree exists,
-//! because a long chain of operators overflows the stack of the parser and of every planner behind
-//! it.
+//! name exists is the catalog's business. Limits are checked three times: on tokens, before any
+//! tree exists (`caps`), because a deep tree overflows the stack of whoever walks it; while
+//! sqlparser tries its readings (`steps`); and on the tree, before it is planned (`bounds`).
 
+mod bounds;
 mod caps;
 mod clauses;
 mod cursor;
@@ -15,6 +16,7 @@ mod objects;
 mod query;
 mod serving;
 mod statement;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod text;

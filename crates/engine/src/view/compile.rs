@@ -19,6 +19,7 @@ use crate::expression::{
     CAST_REMEDY, Input, Program, as_column, cast_to, schema_of, storable, type_of,
 };
 use crate::name;
+use crate::nodes;
 use crate::parse::{QueryText, parse_query, refuse_clauses};
 use crate::session::Session;
 
@@ -119,6 +120,9 @@ pub(crate) fn planning_error(
     error: DataFusionError,
 ) -> EngineError {
     use DataFusionError as E;
+    if let Some(limit) = nodes::limit(&error, object, body) {
+        return limit;
+    }
     if let Some((column, known)) = missing_column(&error) {
         let message = format!("there is no column {}; known: {known}", column.flat_name());
         return EngineError::unknown(body.locate(Some(&column.name)), object, message);

@@ -14,6 +14,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Window as WindowNo
 use super::subject::{Subject, aggregate_column};
 use super::windows::{Windowed, windowed};
 use crate::error::{EngineError, Result};
+use crate::nodes::{self, Nodes};
 
 /// What a view's plan says. Expressions name the source's columns without a relation.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ pub(super) fn match_plan(subject: Subject<'_>, plan: &LogicalPlan) -> Result<Mat
         predicate: None,
         key: None,
         aggregates: Vec::new(),
+        nodes: Nodes::new(),
     };
     let outputs = matcher.walk(plan)?;
     let Some(key) = matcher.key else {
@@ -66,6 +68,8 @@ struct Matcher<'a> {
     predicate: Option<Expr>,
     key: Option<Vec<usize>>,
     aggregates: Vec<Windowed>,
+    /// What is left for the expressions that columns are replaced by.
+    nodes: Nodes,
 }
 
 impl Matcher<'_> {
@@ -87,7 +91,8 @@ impl Matcher<'_> {
                         "a condition on aggregates would take the view's row away; write it as CASE in a feature",
                     );
                 }
-                let condition = substitute(&filter.predicate, filter.input.schema(), &below)?;
+                let condition =
+                    self.substitute(&filter.predicate, filter.input.schema(), &below)?;
                 self.predicate = Some(match self.predicate.take() {
                     // CASE, because the outer condition is not even evaluated where the inner one
                     // is not true.
@@ -101,7 +106,7 @@ impl Matcher<'_> {
             LogicalPlan::Projection(Projection { expr, input, .. }) => {
                 let below = self.walk(input)?;
                 expr.iter()
-                    .map(|e| substitute(e, input.schema(), &below))
+                    .map(|e| self.substitute(e, input.schema(), &below))
                     .collect()
             }
             LogicalPlan::Window(window) => self.window(window),
@@ -113,7 +118,7 @@ impl Matcher<'_> {
         let mut columns = self.walk(&window.input)?;
         let below = columns.clone();
         for expr in &window.window_expr {
-            let inner = |e: &Expr| substitute(e, window.input.schema(), &below);
+            let inner = |e: &Expr| self.substitute(e, window.input.schema(), &below);
             let (aggregate, key) = windowed(self.subject, expr, &inner)?;
             match &self.key {
                 Some(other) if *other != key => {
@@ -136,19 +141,28 @@ impl Matcher<'_> {
         }
         Ok(columns)
     }
-}
 
-/// `expr` over the columns of `schema`, with each column replaced by what it is below.
-fn substitute(expr: &Expr, schema: &DFSchema, below: &[Expr]) -> Result<Expr> {
-    let replaced = expr.clone().transform_up(|e| match &e {
-        Expr::Column(column) => Ok(Transformed::yes(
-            below[schema.index_of_column(column)?].clone(),
-        )),
-        _ => Ok(Transformed::no(e)),
-    });
-    replaced
-        .map(|replaced| unaliased(replaced.data))
-        .map_err(|e| internal(&e))
+    /// `expr` over the columns of `schema`, with each column replaced by what it is below. A column
+    /// that is named twice is copied, so that each level can double what it reads.
+    fn substitute(&self, expr: &Expr, schema: &DFSchema, below: &[Expr]) -> Result<Expr> {
+        let replaced = self.nodes.take(expr).and_then(|()| {
+            expr.clone().transform_up(|e| match &e {
+                Expr::Column(column) => {
+                    let inner = &below[schema.index_of_column(column)?];
+                    // Before it is copied.
+                    self.nodes.take(inner)?;
+                    Ok(Transformed::yes(inner.clone()))
+                }
+                _ => Ok(Transformed::no(e)),
+            })
+        });
+        replaced
+            .map(|replaced| unaliased(replaced.data))
+            .map_err(|error| {
+                let (object, body) = (self.subject.object, self.subject.body);
+                nodes::limit(&error, object, body).unwrap_or_else(|| internal(&error))
+            })
+    }
 }
 
 fn internal(error: &DataFusionError) -> EngineError {
