@@ -24,6 +24,11 @@ pub const SQL_MAX_QUERIES: usize = 64;
 pub const SQL_MAX_PARSER_STEPS: usize = 100_000;
 /// Nodes of all expressions of one definition, at any step of its planning.
 pub const EXPRESSION_MAX_NODES: usize = 50_000;
+/// How long a server plans definitions before it gives up, milliseconds.
+pub const PLAN_MAX_MS: u64 = 10_000;
+/// Plannings of one server under way at once, those that are given up and have not ended yet too;
+/// more are refused.
+pub const PLANNINGS_MAX: usize = 4;
 /// Branches of UNION and the like in one statement.
 pub const SQL_MAX_SET_BRANCHES: usize = 64;
 /// Name of an object, a column or a feature, bytes.

@@ -18,6 +18,7 @@ mod memory;
 mod name;
 mod nodes;
 mod parse;
+mod patience;
 mod probe;
 #[cfg(test)]
 mod remedies;
@@ -28,8 +29,9 @@ mod view;
 pub use batch::BatchEngine;
 pub use catalog::{
     Catalog, CatalogPlan, CatalogState, Change, ChangeAction, DefinitionFile, DroppedState,
-    MonitorPlan, ObjectState, read_definitions,
+    MonitorPlan, ObjectState, Planning, read_definitions,
 };
 pub use error::{EngineError, Location, Result};
 pub use parse::ObjectKind;
+pub use patience::Patience;
 pub use probe::ProbeEngine;

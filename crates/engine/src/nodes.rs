@@ -16,10 +16,11 @@ use forebay_core::limits::EXPRESSION_MAX_NODES;
 
 use crate::error::EngineError;
 use crate::parse::QueryText;
+use crate::patience::GivenUp;
 
-/// Most of what a simplification writes down it takes away again; what it makes meanwhile may be so
+/// A simplification takes away again some of what it writes down; what it makes meanwhile may be so
 /// many times the limit.
-const GROWS_AT_MOST: usize = 8;
+const GROWS_AT_MOST: usize = 2;
 
 /// Expressions have more than [`EXPRESSION_MAX_NODES`] nodes.
 #[derive(Debug, thiserror::Error)]
@@ -35,21 +36,23 @@ impl From<TooManyNodes> for DataFusionError {
     }
 }
 
-/// What `error` says of `object`, whose text is `body`, where it is [`TooManyNodes`].
+/// What `error` says of `object`, whose text is `body`, where it is one of ours that went through
+/// DataFusion: [`TooManyNodes`] or [`GivenUp`].
 pub(crate) fn limit(
     error: &DataFusionError,
     object: &str,
     body: &QueryText,
 ) -> Option<EngineError> {
-    match error.find_root() {
-        DataFusionError::External(cause) if cause.is::<TooManyNodes>() => {
-            Some(EngineError::Limit {
-                at: body.locate(None),
-                message: format!("{object}: {TooManyNodes}"),
-            })
-        }
-        _ => None,
+    let DataFusionError::External(cause) = error.find_root() else {
+        return None;
+    };
+    if let Some(given_up) = cause.downcast_ref::<GivenUp>() {
+        return Some(given_up.clone().into());
     }
+    cause.is::<TooManyNodes>().then(|| EngineError::Limit {
+        at: body.locate(None),
+        message: format!("{object}: {TooManyNodes}"),
+    })
 }
 
 /// What is left of the nodes that one definition may have.

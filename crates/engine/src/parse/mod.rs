@@ -31,12 +31,13 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Tok
 use forebay_core::limits::DEFINITION_FILE_MAX_BYTES;
 
 use crate::error::{EngineError, Location, Result};
+use crate::patience::Patience;
 
 /// All statements of one file, in order.
 ///
 /// # Errors
-/// `Syntax`, `Limit` or `Refused`, each with its place.
-pub(crate) fn parse_file(file: &str, text: &str) -> Result<Vec<Statement>> {
+/// `Syntax`, `Limit` or `Refused`, each with its place; planning is given up.
+pub(crate) fn parse_file(file: &str, text: &str, patience: &Patience) -> Result<Vec<Statement>> {
     let at = Location {
         file: file.to_owned(),
         line: 1,
@@ -54,6 +55,7 @@ pub(crate) fn parse_file(file: &str, text: &str) -> Result<Vec<Statement>> {
         .map_err(|e| tokenizer_error(file, &e))?;
     let mut statements = Vec::new();
     for tokens in split_statements(tokens) {
+        patience.ask()?;
         caps::check(file, text, &tokens)?;
         statements.push(Cursor::new(file, text, tokens).statement()?);
     }

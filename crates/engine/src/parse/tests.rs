@@ -11,6 +11,11 @@ use super::*;
 mod limits;
 mod refusals;
 
+/// The statements of a file of that name.
+fn parse_file(name: &str, text: &str) -> Result<Vec<Statement>> {
+    super::parse_file(name, text, &Patience::endless())
+}
+
 fn parse(text: &str) -> Vec<Statement> {
     parse_file("f.sql", text).expect("well formed")
 }

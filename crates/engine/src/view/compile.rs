@@ -48,7 +48,7 @@ pub(super) fn compile(session: &Session, subject: Subject<'_>) -> Result<Compile
     let plan = session
         .plan(query, &tables)
         .map_err(|e| planning_error(subject.object, subject.body, e))?;
-    let matched = match_plan(subject, &plan)?;
+    let matched = match_plan(session, subject, &plan)?;
     let mut states = States::of(session, subject, &matched.aggregates)?;
     let plan_of_fold = FoldPlan {
         predicate: predicate(&matched),

@@ -15,6 +15,7 @@ use super::subject::{Subject, aggregate_column};
 use super::windows::{Windowed, windowed};
 use crate::error::{EngineError, Result};
 use crate::nodes::{self, Nodes};
+use crate::session::Session;
 
 /// What a view's plan says. Expressions name the source's columns without a relation.
 #[derive(Debug)]
@@ -33,8 +34,13 @@ pub(super) struct Matched {
 ///
 /// # Errors
 /// `Refused`, with what to write instead.
-pub(super) fn match_plan(subject: Subject<'_>, plan: &LogicalPlan) -> Result<Matched> {
+pub(super) fn match_plan(
+    session: &Session,
+    subject: Subject<'_>,
+    plan: &LogicalPlan,
+) -> Result<Matched> {
     let mut matcher = Matcher {
+        session,
         subject,
         predicate: None,
         key: None,
@@ -64,6 +70,7 @@ pub(super) fn match_plan(subject: Subject<'_>, plan: &LogicalPlan) -> Result<Mat
 }
 
 struct Matcher<'a> {
+    session: &'a Session,
     subject: Subject<'a>,
     predicate: Option<Expr>,
     key: Option<Vec<usize>>,
@@ -145,6 +152,7 @@ impl Matcher<'_> {
     /// `expr` over the columns of `schema`, with each column replaced by what it is below. A column
     /// that is named twice is copied, so that each level can double what it reads.
     fn substitute(&self, expr: &Expr, schema: &DFSchema, below: &[Expr]) -> Result<Expr> {
+        self.session.goes_on()?;
         let replaced = self.nodes.take(expr).and_then(|()| {
             expr.clone().transform_up(|e| match &e {
                 Expr::Column(column) => {
