@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check bench crash sim fuzz docs clean
+.PHONY: help setup build demo test check bench crash sim fuzz fuzz-sql docs clean
 
 # make demo BROKER=kafka runs on Apache Kafka; ARGS adds flags of `forebay demo` (for example ARGS="--until 2013-02-01").
 BROKER ?= embedded
@@ -16,7 +16,7 @@ S ?= 1000000
 WORKLOAD ?= loop
 
 help: ## what there is to do
-	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 setup: ## install what building needs and is missing (Debian or Ubuntu; root or sudo)
 	@scripts/setup build
@@ -44,6 +44,9 @@ sim: setup ## play N seeds of the simulation, S seconds at most (N=50; adds to b
 
 fuzz: setup ## run the property tests with new cases for S seconds (adds to bench/results/fuzz.json)
 	@scripts/fuzz $(S)
+
+fuzz-sql: setup ## plan N texts of an SQL grammar in limited processes, for S seconds at most (adds to bench/results/fuzz-sql.json)
+	@scripts/fuzz-sql $(N) $(S)
 
 docs: setup ## the pages that come from code, and the API documentation
 	@scripts/rocksdb

@@ -1,25 +1,8 @@
-//! Texts that once ended the process, hung it or ate its memory while they were planned: each is
-//! planned in a process of its own, with little memory and little processor time, and must be
-//! refused or taken there.
-
-use std::io::Write;
-use std::process::{Command, Stdio};
-
-use forebay_engine::{Catalog, DefinitionFile};
-
-/// What the texts read.
-const BASE: &str = "
-CREATE SOURCE s (k VARCHAR, n BIGINT, x DOUBLE, v VARCHAR, b BOOLEAN, t TIMESTAMP NOT NULL,
-    WATERMARK FOR t AS t) WITH (connector = 'kafka');
-CREATE ENTITY e (k VARCHAR);
-";
-/// Set in the process that plans: the file with the text.
-const TEXT: &str = "FOREBAY_BOUNDED_TEXT";
-/// What the process may take: processor seconds of a debug build, and kilobytes of addresses.
-const LIMITS: &str = "ulimit -t 60 -v 3145728 -c 0";
+//! Constructs that once ended the process, hung it or ate its memory while they were planned, at
+//! the sizes at which they did so and at those that are parsed.
 
 /// A view whose only feature is the greatest `of`.
-fn view(of: &str) -> String {
+pub(super) fn view(of: &str) -> String {
     format!(
         "CREATE FEATURE VIEW bad ENTITY e AS SELECT max({of}) OVER (PARTITION BY k ORDER BY t) AS f \
          FROM s"
@@ -27,7 +10,7 @@ fn view(of: &str) -> String {
 }
 
 /// A service whose only feature is `expression` of its request.
-fn service(expression: &str) -> String {
+pub(super) fn service(expression: &str) -> String {
     format!(
         "CREATE FEATURE SERVICE bomb (k VARCHAR, x DOUBLE, v VARCHAR) AS SELECT {expression} AS y \
          FROM request"
@@ -35,12 +18,12 @@ fn service(expression: &str) -> String {
 }
 
 /// `inner` inside of so many `open` .. `close`.
-fn nested(open: &str, inner: &str, close: &str, levels: usize) -> String {
+pub(super) fn nested(open: &str, inner: &str, close: &str, levels: usize) -> String {
     format!("{}{inner}{}", open.repeat(levels), close.repeat(levels))
 }
 
 /// Queries of WITH, each of which reads the one before and makes `n` of it by `step`.
-fn chained(step: &str, queries: usize) -> String {
+pub(super) fn chained(step: &str, queries: usize) -> String {
     let mut text = "WITH c0 AS (SELECT k, t, n, x FROM s)".to_owned();
     for i in 1..queries {
         text += &format!(", c{i} AS (SELECT k, t, {step} AS n, x FROM c{})", i - 1);
@@ -53,7 +36,7 @@ fn chained(step: &str, queries: usize) -> String {
 }
 
 /// A truth value whose condition is one, so many levels deep.
-fn truths(levels: usize) -> String {
+pub(super) fn truths(levels: usize) -> String {
     let mut text = "n > 1".to_owned();
     for _ in 0..levels {
         text = format!("CASE WHEN ({text}) THEN b ELSE NOT b END");
@@ -62,7 +45,7 @@ fn truths(levels: usize) -> String {
 }
 
 /// What follows an operand and makes another one of it, and how often it was seen to end a server.
-const LINKS: &[(&str, usize)] = &[
+pub(super) const LINKS: &[(&str, usize)] = &[
     (" << 1", 6_000),
     (" >> 1", 6_000),
     (" ~ 'a'", 6_000),
@@ -82,7 +65,7 @@ const LINKS: &[(&str, usize)] = &[
     (" COLLATE c", 6_000),
 ];
 /// What stands around an operand.
-const AROUND: &[(&str, &str)] = &[
+pub(super) const AROUND: &[(&str, &str)] = &[
     ("CAST(", " AS BIGINT)"),
     ("TRY_CAST(", " AS BIGINT)"),
     ("CONVERT(", ", BIGINT)"),
@@ -119,7 +102,7 @@ const AROUND: &[(&str, &str)] = &[
     ("EXISTS (SELECT ", ")"),
 ];
 /// The same around a table.
-const AROUND_TABLES: &[(&str, &str, &str)] = &[
+pub(super) const AROUND_TABLES: &[(&str, &str, &str)] = &[
     ("(", "s", ")"),
     ("(", "s +", ")"),
     ("(SELECT k, t, n FROM ", "s", ") AS q"),
@@ -128,7 +111,7 @@ const AROUND_TABLES: &[(&str, &str, &str)] = &[
 ];
 
 /// Name and text of each construct.
-fn constructs() -> Vec<(String, String)> {
+pub(super) fn constructs() -> Vec<(String, String)> {
     let mut all = Vec::new();
     for (link, most) in LINKS {
         // As few as are parsed too: what is behind the parser must bear them.
@@ -184,79 +167,4 @@ fn constructs() -> Vec<(String, String)> {
         }
     }
     all
-}
-
-/// Plans what the parent has written down. Only there is anything to do.
-#[test]
-fn plans_in_a_process_of_its_own() {
-    let Some(path) = std::env::var_os(TEXT) else {
-        return;
-    };
-    let all = std::fs::read_to_string(path).expect("the parent has written it");
-    let base = DefinitionFile {
-        path: "base.sql".to_owned(),
-        text: BASE.to_owned(),
-    };
-    let base = Catalog::empty().plan(&[base]).expect("plain definitions");
-    for line in all.lines() {
-        let (name, text) = line.split_once('\t').expect("a name and a text");
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "begins {name}").expect("the parent reads");
-        drop(out);
-        let began = std::time::Instant::now();
-        let file = DefinitionFile {
-            path: "bad.sql".to_owned(),
-            text: text.to_owned(),
-        };
-        let planned = base.catalog.plan(&[file]);
-        let words = planned
-            .err()
-            .map_or_else(|| "taken".to_owned(), |e| e.to_string());
-        let words: String = words.chars().take(160).collect();
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "ends {name}\t{}\t{words}", began.elapsed().as_millis())
-            .expect("the parent reads");
-    }
-}
-
-#[test]
-fn no_text_ends_hangs_or_swells_the_process_that_plans_it() {
-    let folder = tempfile::tempdir().expect("a directory");
-    let path = folder.path().join("texts");
-    let lines: Vec<String> = constructs()
-        .into_iter()
-        .map(|(name, text)| format!("{name}\t{text}\n"))
-        .collect();
-    std::fs::write(&path, lines.concat()).expect("a file");
-    let own = std::env::current_exe().expect("this binary");
-    let child = Command::new("sh")
-        .arg("-c")
-        .arg(format!("{LIMITS}; exec \"$0\" \"$@\""))
-        .arg(own)
-        .args([
-            "--exact",
-            "bounded::plans_in_a_process_of_its_own",
-            "--nocapture",
-        ])
-        .env(TEXT, &path)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .output()
-        .expect("a process");
-    let said = String::from_utf8_lossy(&child.stdout);
-    let last = said.lines().rfind(|line| line.starts_with("begins "));
-    assert!(
-        child.status.success(),
-        "{:?} at: {last:?}\n{}",
-        child.status,
-        String::from_utf8_lossy(&child.stderr)
-    );
-    let ended = said
-        .lines()
-        .filter(|line| line.starts_with("ends "))
-        .count();
-    assert_eq!(ended, lines.len(), "{last:?}");
-    if let Some(file) = std::env::var_os("FOREBAY_BOUNDED_REPORT") {
-        std::fs::write(file, said.as_bytes()).expect("a file");
-    }
 }
