@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check bench crash sim fuzz fuzz-engine docs clean
+.PHONY: help setup build demo test check bench crash sim fuzz fuzz-sql fuzz-engine docs clean
 
 # make demo BROKER=kafka runs on Apache Kafka; ARGS adds flags of `forebay demo` (for example ARGS="--until 2013-02-01").
 BROKER ?= embedded
@@ -49,6 +49,9 @@ fuzz: setup ## run the property tests with new cases for S seconds (adds to benc
 
 fuzz-engine: setup ## compare N random cases of SQL with an evaluator outside the engine, S seconds at most (N=50 SEED=1; adds to bench/results/fuzz-engine.json)
 	@scripts/fuzz-engine $(N) $(S) $(SEED)
+
+fuzz-sql: setup ## plan N texts of an SQL grammar in limited processes, for S seconds at most (adds to bench/results/fuzz-sql.json)
+	@scripts/fuzz-sql $(N) $(S)
 
 docs: setup ## the pages that come from code, and the API documentation
 	@scripts/rocksdb

@@ -69,6 +69,12 @@ def files(tmp_path_factory):
     return folder
 
 
+def over(aggregate, source="departures", queries=""):
+    """A view with one feature."""
+    return (f"CREATE FEATURE VIEW v ENTITY airport AS\n{queries}SELECT {aggregate} OVER (PARTITION BY origin ORDER BY dep_time) AS f "
+            f"FROM {source};\n")
+
+
 SQL_CASES = {
     # folder: (text, where, words)
     "no_statement": ("CREATE TABEL x;\n", "01.sql:1:8", ["TABEL"]),
@@ -89,6 +95,12 @@ SQL_CASES = {
               "01.sql:", ["now"]),
     "no_service_view": ("CREATE FEATURE SERVICE s (origin VARCHAR) AS SELECT n.x FROM request LEFT JOIN nothing AS n USING (origin);\n",
                         "01.sql:", ["nothing"]),
+    "deep": (over("max(" + "CAST(" * 48 + "dep_delay" + " AS DOUBLE)" * 48 + ")"), "01.sql:2:", ["SQL_MAX_NESTING"]),
+    "wrong_inside": (over("max(" + "CAST(" * 25 + "dep_delay +" + " AS DOUBLE)" * 25 + ")"), "01.sql:2:", ["SQL_MAX_PARSER_STEPS"]),
+    "chained": (over("max(distance" + " << 1" * 6_000 + ")"), "01.sql:2:", ["SQL_MAX_CHAINED_OPERATORS"]),
+    "doubling": (over("max(distance)", "c22", "WITH c0 AS (SELECT origin, dep_time, distance FROM departures)" + "".join(
+        f", c{i} AS (SELECT origin, dep_time, distance * distance AS distance FROM c{i - 1})" for i in range(1, 23)) + " "),
+        "01.sql:2:", ["EXPRESSION_MAX_NODES"]),
     "no_model_dir": ("CREATE MODEL m VERSION 1 FROM 'models/none/1' FEATURES delay_features;\n", "models/none/1", ["m"]),
 }
 

@@ -11,11 +11,26 @@ pub const SQL_MAX_TOKENS: usize = 20_000;
 /// Operators chained at one level of an SQL expression (a longer chain overflows the planner's
 /// stack).
 pub const SQL_MAX_CHAINED_OPERATORS: usize = 256;
+/// Brackets and CASEs open at one place of an SQL statement (the parser calls itself for each).
+pub const SQL_MAX_NESTING: usize = 32;
+/// Operators and keywords of one SQL statement that may nest in one another, counted before it is
+/// parsed: no tree that the parser makes is deeper.
+pub const SQL_MAX_NESTED_TOKENS: usize = 1_024;
+/// Depth of one SQL expression, operations.
+pub const SQL_MAX_DEPTH: usize = 300;
+/// Queries of one SQL statement: itself, those of WITH, and those in FROM.
+pub const SQL_MAX_QUERIES: usize = 64;
+/// Operands that the parser begins for one SQL text, those of readings that it gives up too.
+pub const SQL_MAX_PARSER_STEPS: usize = 100_000;
+/// Nodes of all expressions of one definition, at any step of its planning.
+pub const EXPRESSION_MAX_NODES: usize = 50_000;
+/// How long a server plans definitions before it gives up, milliseconds.
+pub const PLAN_MAX_MS: u64 = 10_000;
+/// Plannings of one server under way at once, those that are given up and have not ended yet too;
+/// more are refused.
+pub const PLANNINGS_MAX: usize = 4;
 /// Branches of UNION and the like in one statement.
 pub const SQL_MAX_SET_BRANCHES: usize = 64;
-/// Operations of all expressions of one program of a definition, each counted once for every place
-/// that uses it.
-pub const EXPRESSION_MAX_NODES: usize = 50_000;
 /// Name of an object, a column or a feature, bytes.
 pub const NAME_MAX_BYTES: usize = 255;
 /// Name of a Kafka topic, bytes (Kafka's own limit).

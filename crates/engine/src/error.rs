@@ -129,9 +129,12 @@ impl EngineError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Syntax { .. } | Self::Refused { .. } | Self::Planning { .. } | Self::Input(_) => {
-                ErrorKind::InvalidArgument
-            }
+            // Nothing but another text helps where a limit is reached.
+            Self::Syntax { .. }
+            | Self::Refused { .. }
+            | Self::Limit { .. }
+            | Self::Planning { .. }
+            | Self::Input(_) => ErrorKind::InvalidArgument,
             // What DataFusion calls internal is no row's fault.
             Self::Evaluation { source, .. } => match source.find_root() {
                 DataFusionError::Internal(_) => ErrorKind::Internal,
@@ -140,7 +143,6 @@ impl EngineError {
             },
             Self::Unknown { .. } | Self::NotFound(_) | Self::File { .. } => ErrorKind::NotFound,
             Self::Duplicate { .. } => ErrorKind::AlreadyExists,
-            Self::Limit { .. } => ErrorKind::ResourceExhausted,
             Self::Port(error) => error.kind(),
             Self::Internal(_) => ErrorKind::Internal,
         }

@@ -16,7 +16,9 @@ mod input;
 mod label;
 mod memory;
 mod name;
+mod nodes;
 mod parse;
+mod patience;
 mod probe;
 #[cfg(test)]
 mod remedies;
@@ -28,9 +30,10 @@ mod view;
 pub use batch::BatchEngine;
 pub use catalog::{
     BrokenDefinition, Catalog, CatalogPlan, CatalogState, Change, ChangeAction, DefinitionFile,
-    DroppedState, MonitorPlan, ObjectState, read_definitions,
+    DroppedState, MonitorPlan, ObjectState, Planning, read_definitions,
 };
 pub use error::{EngineError, Location, Result};
 pub use parse::ObjectKind;
+pub use patience::Patience;
 pub use probe::ProbeEngine;
 pub use scalar::{FunctionInfo, functions_page, scalar_functions};

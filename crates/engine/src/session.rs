@@ -4,7 +4,8 @@
 //! out names and types; it rewrites no expression and evaluates none.
 //!
 //! Planning is synchronous, over tables that the caller names, and runs on a thread with a large
-//! stack: a plan is a deep tree, and neither a plan nor an expression ever crosses an await.
+//! stack (`catalog::planner`): a plan is a deep tree, and neither a plan nor an expression ever
+//! crosses an await. Before each step it asks whether to go on.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,30 +30,9 @@ use datafusion::sql::sqlparser::ast;
 use forebay_core::time::timestamp_type;
 
 use crate::functions::{aggregate_functions, last_value_function};
+use crate::nodes;
+use crate::patience::{GivenUp, Patience};
 use crate::scalar::{Operators, desugar, shells};
-
-/// Stack of planning and of batch runs, bytes. Measured for chains at the cap of operators, in
-/// debug builds.
-const STACK_BYTES: usize = 32 << 20;
-
-/// Run `work` on a thread of its own with a large stack, and wait for it. A panic goes on in the
-/// caller.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "planning needs a larger stack, and its caller waits for it"
-)]
-pub(crate) fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("forebay-plan".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, work)?;
-        match thread.join() {
-            Ok(result) => Ok(result),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
-}
 
 /// DataFusion, set up. Cheap to share, nothing in it changes.
 #[derive(Clone)]
@@ -61,6 +41,8 @@ pub(crate) struct Session {
     last_value: Arc<AggregateUDF>,
     functions: Arc<HashMap<String, Arc<ScalarUDF>>>,
     planners: Arc<[Arc<dyn ExprPlanner>]>,
+    /// Of who waits for what is planned; None where nothing is.
+    patience: Option<Arc<Patience>>,
 }
 
 impl std::fmt::Debug for Session {
@@ -94,7 +76,26 @@ impl Session {
             last_value: last_value_function(),
             functions,
             planners: Arc::new(planners),
+            patience: None,
         }
+    }
+
+    /// The same, to plan for as long as `patience` says.
+    pub(crate) fn with_patience(&self, patience: &Arc<Patience>) -> Self {
+        Self {
+            patience: Some(Arc::clone(patience)),
+            ..self.clone()
+        }
+    }
+
+    /// Whether to go on planning.
+    ///
+    /// # Errors
+    /// Nobody waits any more, or the time is over.
+    pub(crate) fn goes_on(&self) -> Result<(), GivenUp> {
+        self.patience
+            .as_ref()
+            .map_or(Ok(()), |patience| patience.ask())
     }
 
     /// A context over the same functions and rules, to run plans in `environment`.
@@ -116,10 +117,17 @@ impl Session {
         let provider = Tables::new(self, tables);
         let planner =
             SqlToRel::new_with_options(&provider, parser_options(self.state.config_options()));
+        self.goes_on()?;
         let plan = planner.sql_statement_to_plan(ast::Statement::Query(Box::new(query)))?;
-        self.state
+        nodes::check(&plan)?;
+        self.goes_on()?;
+        let options = self.state.config_options();
+        let plan = self
+            .state
             .analyzer()
-            .execute_and_check(plan, self.state.config_options(), |_, _| {})
+            .execute_and_check(plan, options, |_, _| {})?;
+        nodes::check(&plan)?;
+        Ok(plan)
     }
 
     /// The aggregate function that goes by `name` in SQL.

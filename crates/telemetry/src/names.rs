@@ -147,6 +147,8 @@ metric_table! {
     Gauge BuildInfo build_info "forebay_build_info" ["version", "commit"] NONE "always 1; labels name the build";
     Gauge StartTimestamp start_timestamp "forebay_start_timestamp_seconds" [] NONE "when the process started";
     Counter LimitRejections limit_rejections "forebay_limit_rejections_total" ["limit"] NONE "calls refused by a named limit";
+    Gauge Plannings plannings "forebay_plannings" [] NONE "plannings of definitions whose threads are alive, those that were given up among them";
+    Counter PlanningsGivenUp plannings_given_up "forebay_plannings_given_up_total" ["why"] NONE "plannings that nobody waits for any more; why: time (PLAN_MAX_MS), caller, stop";
     Counter Panics panics "forebay_panics_total" [] NONE "panics of parts of ingest that were started again; any is a defect";
     Counter InvariantViolations invariant_violations "forebay_invariant_violations_total" ["id"] NONE "broken invariants; any is a defect";
 

@@ -24,7 +24,9 @@ use super::wanted::Wanted;
 use crate::error::{EngineError, Result, listed};
 use crate::label::Label;
 use crate::parse::{Definition, ObjectKind, QueryText, Statement};
+use crate::patience::Patience;
 use crate::service::{REQUEST, Service, ServiceIdentity};
+use crate::session::Session;
 use crate::view::{View, ViewIdentity};
 
 /// Which version of an object to make.
@@ -53,10 +55,13 @@ pub(super) struct Builder<'a> {
     in_force: Option<&'a Inner>,
     after: Inner,
     changes: Vec<Change>,
+    patience: &'a Arc<Patience>,
+    /// Plans for as long as that says.
+    session: Session,
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(before: &'a Inner) -> Self {
+    pub(super) fn new(before: &'a Inner, patience: &'a Arc<Patience>) -> Self {
         let mut after = Inner::new(before.session.clone());
         after.state.next_view_id = before.state.next_view_id;
         after.state.dropped.clone_from(&before.state.dropped);
@@ -65,6 +70,8 @@ impl<'a> Builder<'a> {
             in_force: None,
             after,
             changes: Vec::new(),
+            patience,
+            session: before.session.with_patience(patience),
         }
     }
 
@@ -204,6 +211,7 @@ impl<'a> Builder<'a> {
 
     /// Add `statement`: as it was, or as a new version.
     fn add(&mut self, statement: Statement, in_files: bool) -> Result<()> {
+        self.patience.begin(&statement.object())?;
         let key = (statement.kind, statement.name.clone());
         let (digest, references) = self.digest(&statement)?;
         let before = self.before.entries.get(&key);
@@ -365,6 +373,7 @@ impl<'a> Builder<'a> {
 
     /// Compile `statement` under `identity`. `digest` is that of its meaning now.
     fn compile(&mut self, statement: Statement, identity: Identity, digest: &str) -> Result<()> {
+        self.patience.begin(&statement.object())?;
         let name = statement.name.clone();
         // Before it is taken: what is refused leaves nothing behind.
         self.check(&statement)?;
@@ -381,7 +390,7 @@ impl<'a> Builder<'a> {
                     version: identity.version,
                     digest: digest.to_owned(),
                 };
-                let view = View::compile(&self.after.session, of, view, &source, &entity)?;
+                let view = View::compile(&self.session, of, view, &source, &entity)?;
                 self.after.insert_view(&name, Arc::new(view));
             }
             Definition::Service(service) => {
@@ -391,8 +400,7 @@ impl<'a> Builder<'a> {
                     version: identity.version,
                     digest,
                 };
-                let service =
-                    Service::compile(&self.after.session, of, service, &self.after.own_views)?;
+                let service = Service::compile(&self.session, of, service, &self.after.own_views)?;
                 self.after.insert_service(&name, Arc::new(service));
             }
             Definition::Monitor(def, expression) => {
@@ -436,8 +444,7 @@ impl<'a> Builder<'a> {
             return Ok(None);
         };
         let source = &self.after.sources[&labels.source];
-        let session = &self.after.session;
-        let label = Label::compile(session, &statement.object(), expression, source)?;
+        let label = Label::compile(&self.session, &statement.object(), expression, source)?;
         Ok(Some(Arc::new(label)))
     }
 

@@ -11,6 +11,7 @@ mod change;
 mod checks;
 mod files;
 mod inner;
+mod planner;
 mod references;
 mod state;
 #[cfg(test)]
@@ -28,12 +29,14 @@ use forebay_core::view::ViewId;
 pub use change::{Change, ChangeAction};
 pub use files::{DefinitionFile, read_definitions};
 pub use inner::MonitorPlan;
+pub use planner::Planning;
 pub use state::{CatalogState, DroppedState, ObjectState};
 
 use crate::error::{EngineError, Result, listed};
 use crate::parse::{ObjectKind, parse_file};
+use crate::patience::Patience;
 use crate::service::Service;
-use crate::session::{Session, on_large_stack};
+use crate::session::Session;
 use crate::view::View;
 use build::Builder;
 use inner::Inner;
@@ -63,10 +66,12 @@ impl Catalog {
     /// # Errors
     /// Another format, or a damaged catalog.
     pub fn load(state: &CatalogState) -> Result<Self> {
-        let empty = Self::empty();
-        let inner = on_planner(|| Builder::new(&empty.inner).load(state))?;
-        Ok(Self {
-            inner: Arc::new(inner),
+        let (empty, state) = (Self::empty(), state.clone());
+        planner::run(move |patience| {
+            let inner = Builder::new(&empty.inner, patience).load(&state)?;
+            Ok(Self {
+                inner: Arc::new(inner),
+            })
         })
     }
 
@@ -89,26 +94,58 @@ impl Catalog {
     ///
     /// # Errors
     /// As [`Self::plan`].
-    pub fn plan_beside(
+    pub(crate) fn plan_beside(
         &self,
         files: &[DefinitionFile],
         in_force: Option<&Self>,
     ) -> Result<CatalogPlan> {
-        let in_force = in_force.map(|catalog| catalog.inner.as_ref());
-        let (changes, inner) = on_planner(|| {
+        planner::run(self.plan_of(files, in_force))
+    }
+
+    /// As [`Self::plan_beside`], for who does not wait for ever: the answer is a future, and
+    /// planning goes on for as long as `patience` says. What is left behind when the future is
+    /// dropped ends when it asks next.
+    ///
+    /// # Errors
+    /// The system gives no thread. The future has the other errors.
+    pub fn planning(
+        &self,
+        files: &[DefinitionFile],
+        in_force: Option<&Self>,
+        patience: &Arc<Patience>,
+    ) -> Result<Planning<CatalogPlan>> {
+        planner::start(patience, self.plan_of(files, in_force))
+    }
+
+    /// What plans `files`.
+    fn plan_of(
+        &self,
+        files: &[DefinitionFile],
+        in_force: Option<&Self>,
+    ) -> impl FnOnce(&Arc<Patience>) -> Result<CatalogPlan> + Send + use<> {
+        let (before, files) = (self.clone(), files.to_vec());
+        let in_force = in_force.cloned();
+        move |patience| {
             let mut statements = Vec::new();
-            for file in files {
-                statements.extend(parse_file(&file.path, &file.text)?);
+            for file in &files {
+                statements.extend(parse_file(&file.path, &file.text, patience)?);
             }
-            let builder = Builder::new(&self.inner).beside(in_force);
-            builder.apply(net_effect(statements)?)
-        })?;
-        Ok(CatalogPlan {
-            changes,
-            catalog: Self {
-                inner: Arc::new(inner),
-            },
-        })
+            let in_force = in_force.as_ref().map(|catalog| catalog.inner.as_ref());
+            let builder = Builder::new(&before.inner, patience).beside(in_force);
+            let (changes, inner) = builder.apply(net_effect(statements)?)?;
+            Ok(CatalogPlan {
+                changes,
+                catalog: Self {
+                    inner: Arc::new(inner),
+                },
+            })
+        }
+    }
+
+    /// Whether both are one and the same.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     /// The views that `name` stands for: the view of that name, or else all that read the source of
@@ -146,9 +183,12 @@ impl Catalog {
     /// # Errors
     /// A text does not compile any more: a defect.
     pub fn renewed(&self, views: &BTreeSet<String>) -> Result<Self> {
-        let inner = on_planner(|| Builder::new(&self.inner).renew(views))?;
-        Ok(Self {
-            inner: Arc::new(inner),
+        let (before, views) = (self.clone(), views.clone());
+        planner::run(move |patience| {
+            let inner = Builder::new(&before.inner, patience).renew(&views)?;
+            Ok(Self {
+                inner: Arc::new(inner),
+            })
         })
     }
 
@@ -268,14 +308,4 @@ pub struct CatalogPlan {
     pub changes: Vec<Change>,
     /// The catalog after the changes.
     pub catalog: Catalog,
-}
-
-/// Run planning where deep expressions have room.
-fn on_planner<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    match on_large_stack(work) {
-        Ok(result) => result,
-        Err(error) => Err(EngineError::Internal(format!(
-            "a thread for planning could not be started: {error}"
-        ))),
-    }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, Result};
 use crate::parse::{ObjectKind, Statement, parse_file};
+use crate::patience::Patience;
 
 /// Version of the shape of [`CatalogState`] and of the digests in it.
 pub(super) const CATALOG_FORMAT: u32 = 3;
@@ -77,10 +78,10 @@ impl ObjectState {
     }
 
     /// The statement again, with the places that it had.
-    pub(crate) fn statement(&self) -> Result<Statement> {
+    pub(crate) fn statement(&self, patience: &Patience) -> Result<Statement> {
         let (lines, columns) = (self.before(self.line)?, self.before(self.column)?);
         let text = format!("{}{}{}", "\n".repeat(lines), " ".repeat(columns), self.text);
-        let mut statements = parse_file(&self.file, &text)?;
+        let mut statements = parse_file(&self.file, &text, patience)?;
         match (statements.pop(), statements.pop()) {
             (Some(statement), None)
                 if statement.kind == self.kind && statement.name == self.name =>

@@ -1,25 +1,26 @@
 //! A place in one statement's tokens, and the small steps that every clause takes: a word, a name,
 //! a list, a literal, an interval. Errors say what was expected, what stands there, and where.
-//! Wraps DataFusion's parser, which takes over for queries and expressions.
+//! Queries and expressions are sqlparser's, in the dialect of DataFusion; its work on one of them
+//! is limited (`steps`), and so is the tree that it makes (`bounds`).
 
-use datafusion::sql::parser::DFParserBuilder;
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location as Position, Span, Token, TokenWithSpan};
+use forebay_core::limits::SQL_MAX_PARSER_STEPS;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
 
-use super::text::{DIALECT, QueryText, location, lower_first, source_slice};
+use super::bounds;
+use super::steps::Steps;
+use super::text::{QueryText, location, lower_first, source_slice};
 use crate::error::{EngineError, Location, Result};
 use crate::name;
 
 /// The query in `body`, all of it.
 pub(crate) fn parse_query(body: &QueryText) -> Result<ast::Query> {
     let mut cursor = Cursor::new(&body.file, "", body.tokens.clone());
-    let query = cursor
-        .parser
-        .parse_query()
-        .map_err(|e| cursor.parser_error(&e))?;
+    let query = cursor.parsed(|parser| parser.parse_query())?;
     cursor.end()?;
+    bounds::check(&cursor.start(), &query)?;
     Ok(*query)
 }
 
@@ -69,28 +70,60 @@ fn intervals_named(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
     named
 }
 
-/// The next token of one statement, and the parser that stands there.
+/// The next token of one statement.
 pub(crate) struct Cursor<'a> {
     pub(super) file: &'a str,
     pub(super) text: &'a str,
     tokens: Vec<TokenWithSpan>,
-    pub(super) parser: Parser<'static>,
+    next: usize,
 }
 
 impl<'a> Cursor<'a> {
     /// At the start of `tokens`, which stand in `text` of `file`.
     pub(crate) fn new(file: &'a str, text: &'a str, tokens: Vec<TokenWithSpan>) -> Self {
-        let parser = DFParserBuilder::new(intervals_named(&tokens))
-            .with_dialect(&DIALECT)
-            .build()
-            .expect("tokens are given, so that nothing is tokenized, and the recursion limit is not zero")
-            .parser;
         Self {
             file,
             text,
             tokens,
-            parser,
+            next: 0,
         }
+    }
+
+    /// What `parse` makes of the tokens from here on; the cursor stands behind it.
+    fn parsed<T>(
+        &mut self,
+        parse: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
+    ) -> Result<T> {
+        let steps = Steps::default();
+        let rest = intervals_named(&self.tokens[self.next..]);
+        let mut parser = Parser::new(&steps).with_tokens_with_locations(rest);
+        let parsed = parse(&mut parser);
+        let behind = self.next + parser.index();
+        match parsed {
+            Ok(parsed) => {
+                self.next = behind.min(self.tokens.len());
+                Ok(parsed)
+            }
+            Err(_) if steps.are_over() => Err(EngineError::Limit {
+                at: self.here(),
+                message: format!(
+                    "the parser ends without an answer after {SQL_MAX_PARSER_STEPS} operands \
+                     (SQL_MAX_PARSER_STEPS): something is wrong deep inside brackets; compute the \
+                     inner part in a subquery, where its error is found"
+                ),
+            }),
+            Err(error) => Err(self.parser_error(&error, behind)),
+        }
+    }
+
+    /// Place of the first token.
+    fn start(&self) -> Location {
+        self.place(0)
+    }
+
+    fn place(&self, index: usize) -> Location {
+        let token = self.tokens.get(index).or_else(|| self.tokens.last());
+        token.map_or_else(Location::default, |t| location(self.file, t.span.start))
     }
 
     /// Tokens from number `start` to number `end`, and all of them.
@@ -104,13 +137,12 @@ impl<'a> Cursor<'a> {
 
     /// Number of the next token.
     pub(super) fn index(&self) -> usize {
-        self.parser.index().min(self.tokens.len())
+        self.next
     }
 
     /// Place of the next token, or of the last one at the end.
     pub(super) fn here(&self) -> Location {
-        let token = self.tokens.get(self.index()).or_else(|| self.tokens.last());
-        token.map_or_else(Location::default, |t| location(self.file, t.span.start))
+        self.place(self.next)
     }
 
     pub(super) fn peek(&self) -> &Token {
@@ -120,7 +152,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn advance(&mut self) {
-        self.parser.next_token();
+        self.next = (self.next + 1).min(self.tokens.len());
     }
 
     pub(super) fn syntax(&self, message: impl Into<String>) -> EngineError {
@@ -295,10 +327,10 @@ impl<'a> Cursor<'a> {
     /// The rest of the statement, which must be a query.
     pub(super) fn query(&mut self) -> Result<QueryText> {
         let start = self.index();
-        self.parser
-            .parse_query()
-            .map_err(|e| self.parser_error(&e))?;
+        let at = self.here();
+        let query = self.parsed(|parser| parser.parse_query())?;
         self.end()?;
+        bounds::check(&at, &query)?;
         Ok(QueryText {
             file: self.file.to_owned(),
             tokens: self.tokens(start, self.tokens.len()).to_vec(),
@@ -308,9 +340,9 @@ impl<'a> Cursor<'a> {
     /// An expression: its text as written and its tokens.
     pub(super) fn expression(&mut self) -> Result<(String, QueryText)> {
         let start = self.index();
-        self.parser
-            .parse_expr()
-            .map_err(|e| self.parser_error(&e))?;
+        let at = self.here();
+        let expr = self.parsed(|parser| parser.parse_expr())?;
+        bounds::check(&at, &expr)?;
         let tokens = self.tokens(start, self.index()).to_vec();
         let text = match (tokens.first(), tokens.last()) {
             (Some(first), Some(last)) => {
@@ -327,8 +359,8 @@ impl<'a> Cursor<'a> {
         ))
     }
 
-    /// sqlparser's words, with its place where it names one.
-    pub(super) fn parser_error(&self, error: &ParserError) -> EngineError {
+    /// sqlparser's words, with its place where it names one, else where it stopped.
+    fn parser_error(&self, error: &ParserError, behind: usize) -> EngineError {
         let text = match error {
             ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.clone(),
             ParserError::RecursionLimitExceeded => {
@@ -341,7 +373,8 @@ impl<'a> Cursor<'a> {
             Some((message, place)) => (message.to_owned(), parse_place(place)),
             None => (text, None),
         };
-        let at = place.map_or_else(|| self.here(), |position| location(self.file, position));
+        let stopped = || self.place(behind);
+        let at = place.map_or_else(stopped, |position| location(self.file, position));
         EngineError::Syntax {
             at,
             message: lower_first(&message),

@@ -3,10 +3,11 @@
 //! they are its dialect.
 //!
 //! Text comes from `catalog`, which compiles what leaves here. Nothing is looked up here: whether a
-//! name exists is the catalog's business. Limits are checked on tokens, before any tree exists,
-//! because a long chain of operators overflows the stack of the parser and of every planner behind
-//! it.
+//! name exists is the catalog's business. Limits are checked three times: on tokens, before any
+//! tree exists (`caps`), because a deep tree overflows the stack of whoever walks it; while
+//! sqlparser tries its readings (`steps`); and on the tree, before it is planned (`bounds`).
 
+mod bounds;
 mod caps;
 mod clauses;
 mod cursor;
@@ -15,6 +16,7 @@ mod objects;
 mod query;
 mod serving;
 mod statement;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -29,12 +31,13 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Tok
 use forebay_core::limits::DEFINITION_FILE_MAX_BYTES;
 
 use crate::error::{EngineError, Location, Result};
+use crate::patience::Patience;
 
 /// All statements of one file, in order.
 ///
 /// # Errors
-/// `Syntax`, `Limit` or `Refused`, each with its place.
-pub(crate) fn parse_file(file: &str, text: &str) -> Result<Vec<Statement>> {
+/// `Syntax`, `Limit` or `Refused`, each with its place; planning is given up.
+pub(crate) fn parse_file(file: &str, text: &str, patience: &Patience) -> Result<Vec<Statement>> {
     let at = Location {
         file: file.to_owned(),
         line: 1,
@@ -52,6 +55,7 @@ pub(crate) fn parse_file(file: &str, text: &str) -> Result<Vec<Statement>> {
         .map_err(|e| tokenizer_error(file, &e))?;
     let mut statements = Vec::new();
     for tokens in split_statements(tokens) {
+        patience.ask()?;
         caps::check(file, text, &tokens)?;
         statements.push(Cursor::new(file, text, tokens).statement()?);
     }

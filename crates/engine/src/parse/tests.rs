@@ -8,7 +8,13 @@ use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, SECOND_US, timestamp_type};
 
 use super::*;
 
+mod limits;
 mod refusals;
+
+/// The statements of a file of that name.
+fn parse_file(name: &str, text: &str) -> Result<Vec<Statement>> {
+    super::parse_file(name, text, &Patience::endless())
+}
 
 fn parse(text: &str) -> Vec<Statement> {
     parse_file("f.sql", text).expect("well formed")

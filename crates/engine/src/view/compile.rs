@@ -18,6 +18,7 @@ use super::windows::Windowed;
 use crate::error::{EngineError, Result, listed};
 use crate::expression::{CAST_REMEDY, Input, Program, as_column, storable};
 use crate::name;
+use crate::nodes;
 use crate::parse::{QueryText, parse_query, refuse_clauses};
 use crate::scalar::{Lowering, Refusal, Slot};
 use crate::session::Session;
@@ -44,7 +45,7 @@ pub(super) fn compile(session: &Session, subject: Subject<'_>) -> Result<Compile
     let plan = session
         .plan(query, &tables)
         .map_err(|e| planning_error(subject.object, subject.body, e))?;
-    let matched = match_plan(subject, &plan)?;
+    let matched = match_plan(session, subject, &plan)?;
     let inputs: Vec<Input> = subject
         .source
         .columns
@@ -121,6 +122,9 @@ pub(crate) fn planning_error(
     error: DataFusionError,
 ) -> EngineError {
     use DataFusionError as E;
+    if let Some(limit) = nodes::limit(&error, object, body) {
+        return limit;
+    }
     if let Some(refusal) = Refusal::within(&error) {
         return refused(object, body, refusal);
     }

@@ -6,15 +6,16 @@
 //! or function that a tile cannot keep exact is refused with a sentence that names it and says what
 //! to write instead.
 
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Window as WindowNode, lit, when};
-use forebay_core::limits::EXPRESSION_MAX_NODES;
 
 use super::subject::{Subject, aggregate_column};
 use super::windows::{Windowed, windowed};
 use crate::error::{EngineError, Result};
+use crate::nodes::{self, Nodes};
+use crate::session::Session;
 
 /// What a view's plan says. Expressions name the source's columns without a relation.
 #[derive(Debug)]
@@ -33,13 +34,18 @@ pub(super) struct Matched {
 ///
 /// # Errors
 /// `Refused`, with what to write instead.
-pub(super) fn match_plan(subject: Subject<'_>, plan: &LogicalPlan) -> Result<Matched> {
+pub(super) fn match_plan(
+    session: &Session,
+    subject: Subject<'_>,
+    plan: &LogicalPlan,
+) -> Result<Matched> {
     let mut matcher = Matcher {
+        session,
         subject,
         predicate: None,
         key: None,
         aggregates: Vec::new(),
-        nodes: std::cell::Cell::new(0),
+        nodes: Nodes::new(),
     };
     let outputs = matcher.walk(plan)?;
     let Some(key) = matcher.key else {
@@ -64,12 +70,13 @@ pub(super) fn match_plan(subject: Subject<'_>, plan: &LogicalPlan) -> Result<Mat
 }
 
 struct Matcher<'a> {
+    session: &'a Session,
     subject: Subject<'a>,
     predicate: Option<Expr>,
     key: Option<Vec<usize>>,
     aggregates: Vec<Windowed>,
-    /// Nodes of all expressions that were made so far.
-    nodes: std::cell::Cell<usize>,
+    /// What is left for the expressions that columns are replaced by.
+    nodes: Nodes,
 }
 
 impl Matcher<'_> {
@@ -114,41 +121,6 @@ impl Matcher<'_> {
         }
     }
 
-    /// `expr` over the columns of `schema`, with each column replaced by what it is below. Counted
-    /// before anything is copied: derived tables over derived tables double what they repeat.
-    fn substitute(&self, expr: &Expr, schema: &DFSchema, below: &[Expr]) -> Result<Expr> {
-        let mut nodes = self.nodes.get();
-        let counted = expr.apply(|e| {
-            nodes += match e {
-                Expr::Column(column) => size(&below[schema.index_of_column(column)?])?,
-                _ => 1,
-            };
-            Ok(TreeNodeRecursion::Continue)
-        });
-        counted.map_err(|e| internal(&e))?;
-        if nodes > EXPRESSION_MAX_NODES {
-            let message = format!(
-                "{}: its expressions have more than {EXPRESSION_MAX_NODES} operations (EXPRESSION_MAX_NODES), with \
-                 those of derived tables in each place that uses them; select less, or split it",
-                self.subject.object
-            );
-            return Err(EngineError::Limit {
-                at: self.subject.body.locate(None),
-                message,
-            });
-        }
-        self.nodes.set(nodes);
-        let replaced = expr.clone().transform_up(|e| match &e {
-            Expr::Column(column) => Ok(Transformed::yes(
-                below[schema.index_of_column(column)?].clone(),
-            )),
-            _ => Ok(Transformed::no(e)),
-        });
-        replaced
-            .map(|replaced| unaliased(replaced.data))
-            .map_err(|e| internal(&e))
-    }
-
     fn window(&mut self, window: &WindowNode) -> Result<Vec<Expr>> {
         let mut columns = self.walk(&window.input)?;
         let below = columns.clone();
@@ -176,20 +148,33 @@ impl Matcher<'_> {
         }
         Ok(columns)
     }
+
+    /// `expr` over the columns of `schema`, with each column replaced by what it is below. A column
+    /// that is named twice is copied, so that each level can double what it reads.
+    fn substitute(&self, expr: &Expr, schema: &DFSchema, below: &[Expr]) -> Result<Expr> {
+        self.session.goes_on()?;
+        let replaced = self.nodes.take(expr).and_then(|()| {
+            expr.clone().transform_up(|e| match &e {
+                Expr::Column(column) => {
+                    let inner = &below[schema.index_of_column(column)?];
+                    // Before it is copied.
+                    self.nodes.take(inner)?;
+                    Ok(Transformed::yes(inner.clone()))
+                }
+                _ => Ok(Transformed::no(e)),
+            })
+        });
+        replaced
+            .map(|replaced| unaliased(replaced.data))
+            .map_err(|error| {
+                let (object, body) = (self.subject.object, self.subject.body);
+                nodes::limit(&error, object, body).unwrap_or_else(|| internal(&error))
+            })
+    }
 }
 
 fn internal(error: &DataFusionError) -> EngineError {
     EngineError::Internal(format!("a checked plan contradicts itself: {error}"))
-}
-
-/// How many nodes `expr` has.
-fn size(expr: &Expr) -> datafusion::error::Result<usize> {
-    let mut nodes = 0;
-    expr.apply(|_| {
-        nodes += 1;
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(nodes)
 }
 
 fn unaliased(expr: Expr) -> Expr {

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests run in real time")]
 
 mod applied;
+mod bounded;
 mod conformance;
 mod exact;
 mod flights;

@@ -29,6 +29,7 @@ use crate::instant::{self, SystemClock};
 use crate::replay::{Selection, Speed, Timeline};
 use crate::server::app::App;
 use crate::server::listeners::Listeners;
+use crate::server::plannings::Caller;
 use crate::server::{install_logs, runtime, stop_signal};
 use crate::settings::{Broker, LogFormat, Settings};
 use crate::terminal::{check_target, print};
@@ -65,7 +66,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     let clock = Arc::new(SystemClock);
     let app = Arc::new(App::open(settings, clock, runtime.handle().clone())?);
     app.begin()?;
-    app.apply(&definitions)?;
+    app.apply(&definitions, &Caller::stays())?;
     app.answers();
     let listeners = Listeners::start(&app)?;
     let interrupted = interruption(runtime.handle());

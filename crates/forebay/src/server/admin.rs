@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use super::app::App;
 use super::blocking::blocking;
+use super::plannings::Caller;
 use super::{gaps, rebuild, verify};
 
 /// Body of `plan` and `apply`.
@@ -94,11 +95,13 @@ impl Admin {
             })
             .collect();
         let app = Arc::clone(&self.0);
+        // Dropped with this call, also where the caller leaves before the answer is there.
+        let (caller, _here) = Caller::while_here();
         let changes: Vec<Change> = blocking(move || {
             if apply {
-                app.apply(&files)
+                app.apply(&files, &caller)
             } else {
-                app.plan(&files)
+                app.plan(&files, &caller)
             }
         })
         .await?;

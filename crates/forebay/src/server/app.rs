@@ -33,6 +33,7 @@ use super::catalog_file;
 use super::common_tables::common_tables;
 use super::deployment_name;
 use super::descriptors;
+use super::plannings::Plannings;
 use super::scorer::RoutedScorer;
 use super::sink::TopicSink;
 use super::state::online_options;
@@ -120,6 +121,8 @@ pub(crate) struct App {
     pub(super) table_looks: TableLooks,
     /// How many verifications may be under way.
     pub(super) verifications: Verifications,
+    /// Who plans definitions now.
+    pub(super) plannings: Plannings,
 }
 
 /// What changes with the definitions.
@@ -225,6 +228,7 @@ impl App {
             life: Life::default(),
             stop,
             verifications: Verifications::default(),
+            plannings: Plannings::default(),
             reads: Readiness::waiting_for(&[(SERVING, "the server is starting")]),
             ingest: Readiness::waiting_for(&[(INGEST, "ingest has not started")]),
             archive,

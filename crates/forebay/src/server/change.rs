@@ -21,10 +21,25 @@ use forebay_engine::{Catalog, CatalogPlan, Change, ChangeAction, DefinitionFile,
 
 use super::app::{App, SERVING};
 use super::catalog_file;
+use super::plannings::Caller;
 use super::suspended::left_aside;
 use super::transition::Transition;
 use super::wiring::{Binding, Wiring};
 use crate::exit;
+
+/// What an apply has planned before it has the right to change anything.
+struct Ahead {
+    base: Catalog,
+    in_force: Catalog,
+    planned: Result<CatalogPlan>,
+}
+
+impl Ahead {
+    /// Whether it was planned over these definitions, beside those in force.
+    fn is_over(&self, base: &Catalog, in_force: &Catalog) -> bool {
+        self.base.is_same(base) && self.in_force.is_same(in_force)
+    }
+}
 
 /// How long a stop waits for a change of the definitions that is under way.
 const STOP_WAIT: Duration = Duration::from_secs(3);
@@ -59,8 +74,8 @@ impl App {
     ///
     /// # Errors
     /// A definition is wrong.
-    pub(crate) fn plan(&self, files: &[DefinitionFile]) -> Result<Vec<Change>> {
-        let (planned, _) = self.planned(&self.wished(), files)?;
+    pub(crate) fn plan(&self, files: &[DefinitionFile], caller: &Caller) -> Result<Vec<Change>> {
+        let (planned, _) = self.planned(&self.wished(), files, caller)?;
         Ok(planned.changes)
     }
 
@@ -69,8 +84,9 @@ impl App {
         &self,
         base: &Catalog,
         files: &[DefinitionFile],
+        caller: &Caller,
     ) -> Result<(CatalogPlan, Wiring)> {
-        let planned = base.plan_beside(files, Some(&self.catalog()))?;
+        let planned = self.plan_over(base, &self.catalog(), files, caller)?;
         let aside = left_aside(self.suspended(), &planned.changes);
         let wiring = self.bind(&planned.catalog, Binding::Strict(&aside))?;
         Ok((planned, wiring))
@@ -85,8 +101,8 @@ impl App {
     /// # Errors
     /// A definition is wrong, a store fails, or another change is under way; the text says what
     /// holds now.
-    pub(crate) fn apply(&self, files: &[DefinitionFile]) -> Result<Vec<Change>> {
-        self.apply_over(files, false)
+    pub(crate) fn apply(&self, files: &[DefinitionFile], caller: &Caller) -> Result<Vec<Change>> {
+        self.apply_over(files, caller, false)
     }
 
     /// As [`Self::apply`], once for a start: a change that brings `files` already is waited for,
@@ -95,7 +111,7 @@ impl App {
     /// # Errors
     /// As [`Self::apply`].
     pub(crate) fn apply_first(&self, files: &[DefinitionFile]) -> Result<Vec<Change>> {
-        let outcome = self.apply_over(files, true);
+        let outcome = self.apply_over(files, &Caller::stays(), true);
         match outcome.as_ref().err().and_then(anyhow::Error::downcast_ref) {
             Some(failed) if ChangeFailed::is_taken_over(failed) => {
                 tracing::info!("another apply took the definitions of this start over");
@@ -105,13 +121,30 @@ impl App {
         }
     }
 
-    fn apply_over(&self, files: &[DefinitionFile], waits: bool) -> Result<Vec<Change>> {
-        let (_changing, _waiting) = self.alone_to_apply(files, waits)?;
+    fn apply_over(
+        &self,
+        files: &[DefinitionFile],
+        caller: &Caller,
+        waits: bool,
+    ) -> Result<Vec<Change>> {
+        // Before the right to change anything is taken: it may last, and others want that right.
+        let ahead = self.plan_ahead(files, caller);
+        // A change that is under way may wait for views to go that were planned over.
+        let (_turn, ahead) = match self.alone() {
+            Ok(changing) => ((changing, None), Some(ahead)),
+            Err(_) => {
+                drop(ahead);
+                (self.alone_to_apply(files, caller, waits)?, None)
+            }
+        };
         let current = self.catalog();
         let left = self.takeover.lock().left().cloned();
         let is_left = left.is_some();
         let base = left.as_ref().unwrap_or(&current);
-        let planned = base.plan_beside(files, Some(&current))?;
+        let planned = match ahead.filter(|ahead| ahead.is_over(base, &current)) {
+            Some(ahead) => ahead.planned?,
+            None => self.plan_over(base, &current, files, caller)?,
+        };
         // Its views may have to go: nobody may hold them then.
         drop(left);
         if !self.is_ingesting() {
@@ -131,6 +164,17 @@ impl App {
             .filter(|c| c.action != ChangeAction::Unchanged);
         tracing::info!(changes = changed.count(), "definitions applied");
         Ok(planned.changes)
+    }
+
+    /// Plan `files` over what they would be applied to now.
+    fn plan_ahead(&self, files: &[DefinitionFile], caller: &Caller) -> Ahead {
+        let (base, in_force) = (self.wished(), self.catalog());
+        let planned = self.plan_over(&base, &in_force, files, caller);
+        Ahead {
+            base,
+            in_force,
+            planned,
+        }
     }
 
     /// Carry out the change from one catalog to the other, which runs on `wiring`; `changes` says

@@ -132,6 +132,8 @@ fn expose(app: &App, shown: &mut Shown) {
     ingest(metrics, &status);
     reads(metrics, &app.read, &status);
     timings(metrics, &app.counters);
+    let plannings = metrics.plannings.with([]);
+    plannings.set(app.plannings.alive() as f64);
     connections(metrics, app.broker.connections());
     let stats = app.store.stats();
     state(metrics, &stats);

@@ -24,6 +24,8 @@ mod ingest_look;
 mod leftovers;
 pub(crate) mod listeners;
 mod parts_look;
+mod planning;
+pub(crate) mod plannings;
 mod rebuild;
 pub(crate) mod references;
 mod resume;

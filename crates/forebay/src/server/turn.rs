@@ -14,6 +14,7 @@ use parking_lot::MutexGuard;
 
 use super::app::App;
 use super::change::differs;
+use super::plannings::Caller;
 use super::takeover::Waiting;
 use super::transition::named;
 
@@ -29,7 +30,7 @@ impl App {
     ///
     /// # Errors
     /// Another one has it, or the server is still starting.
-    fn alone(&self) -> Result<MutexGuard<'_, ()>> {
+    pub(super) fn alone(&self) -> Result<MutexGuard<'_, ()>> {
         let changing = self.changing.try_lock();
         // A start may not have got this lock yet: ingest must not begin twice.
         let starts = self.life.phase() == Phase::Starting;
@@ -67,6 +68,7 @@ impl App {
     pub(super) fn alone_to_apply(
         &self,
         files: &[DefinitionFile],
+        caller: &Caller,
         waits: bool,
     ) -> Result<(MutexGuard<'_, ()>, Option<Waiting<'_>>)> {
         let (mut waited, mut waiting) = (Duration::ZERO, None);
@@ -78,7 +80,7 @@ impl App {
             let under_way = self.takeover.lock().under_way();
             if let Some((next, own)) = under_way.filter(|_| self.fills()) {
                 waited = Duration::ZERO;
-                if own.is_asked() || self.adds(&next, files)? {
+                if own.is_asked() || self.adds(&next, files, caller)? {
                     // What was asked to give way does: it is waited for, however long.
                     waiting.get_or_insert_with(|| Waiting::on(&self.takeover));
                     own.ask();
@@ -114,8 +116,8 @@ impl App {
     ///
     /// # Errors
     /// A definition is wrong, or a view of it cannot be filled.
-    fn adds(&self, next: &Catalog, files: &[DefinitionFile]) -> Result<bool> {
-        let (planned, _) = self.planned(next, files)?;
+    fn adds(&self, next: &Catalog, files: &[DefinitionFile], caller: &Caller) -> Result<bool> {
+        let (planned, _) = self.planned(next, files, caller)?;
         let known = named(next);
         let views = planned.catalog.views().values().map(|view| view.spec());
         for view in views.filter(|view| !known.contains(&view.id)) {

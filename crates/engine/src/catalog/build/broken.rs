@@ -18,16 +18,19 @@ impl Builder<'_> {
     /// # Errors
     /// The saved catalog is damaged.
     pub(super) fn load_object(&mut self, object: &ObjectState) -> Result<()> {
-        let statement = match object.statement() {
+        let statement = match object.statement(self.patience) {
             Ok(statement) => statement,
-            Err(error @ EngineError::Input(_)) => return Err(error),
+            Err(error @ (EngineError::Input(_) | EngineError::Port(_))) => return Err(error),
             Err(error) => {
                 self.keep_broken(object, None, &error);
                 return Ok(());
             }
         };
-        if let Err(error) = self.load_statement(object, statement.clone()) {
-            self.keep_broken(object, Some(statement), &error);
+        match self.load_statement(object, statement.clone()) {
+            Ok(()) => {}
+            // Nobody knows whether it compiles.
+            Err(error @ EngineError::Port(_)) => return Err(error),
+            Err(error) => self.keep_broken(object, Some(statement), &error),
         }
         Ok(())
     }
@@ -90,6 +93,7 @@ impl Builder<'_> {
         let error = match statement.clone() {
             Some(statement) => match self.add(statement, in_files) {
                 Ok(()) => return Ok(()),
+                Err(error @ EngineError::Port(_)) => return Err(error),
                 Err(error) => error.to_string(),
             },
             None => broken.why.clone(),

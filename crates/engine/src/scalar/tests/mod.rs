@@ -21,7 +21,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use super::{Code, Lowering, Refusal};
 use crate::expression::Input;
 use crate::parse::DIALECT;
-use crate::session::{Session, on_large_stack};
+use crate::session::Session;
 
 /// Columns of a table.
 pub(super) type Columns = Vec<(&'static str, ArrayRef)>;
@@ -125,7 +125,19 @@ pub(super) fn compiled(session: &Session, columns: &Columns, sql: &str) -> Resul
         .map(|(name, array)| Input::of("e", name, array.data_type()))
         .collect();
     // As definitions are planned.
-    on_large_stack(|| compiled_here(session, columns, &inputs, sql)).expect("a thread")
+    on_large_stack(|| compiled_here(session, columns, &inputs, sql))
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "planning needs a larger stack than a test's thread has"
+)]
+fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(32 << 20);
+        let thread = thread.spawn_scoped(scope, work).expect("a thread");
+        thread.join().expect("no panic")
+    })
 }
 
 fn compiled_here(
