@@ -192,6 +192,12 @@ fn fold_sound(
 /// `who` refuses the rows that its fold leaves out.
 fn refuse_left_out(refused: &mut Refused, who: &str, piece: &Piece) {
     for fault in &piece.fold.left_out {
+        invariant!(
+            FoldedOrLeftOut,
+            piece.fold.source_rows.binary_search(&fault.row).is_err(),
+            "{who}: row {}",
+            fault.row
+        );
         let row = fault.row as usize;
         let kept = refused.entry(row);
         kept.or_insert_with(|| format!("{who}: {}", fault.what));
