@@ -140,6 +140,7 @@ registry! {
     OutcomePerRecord "outcome_per_record" "each record that is published has one outcome";
     SettledAsAsked "settled_as_asked" "a chunk is settled with as many scores as it was asked with";
     RecordsKept "records_kept" "each record that is read becomes a row or a dead letter";
+    FoldedOrLeftOut "folded_or_left_out" "a row of a batch is folded by a view or left out of it, never both";
     MarksCoverRows "marks_cover_rows" "an append of rows moves the marks of its table";
     ScanInRange "scan_in_range" "a scan gives only rows between its bounds";
     CutsReachEnds "cuts_reach_ends" "the cuts of a fill ascend, and the last one reaches the end of every shard";

@@ -9,44 +9,12 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::DataType;
-use datafusion::common::{Column, TableReference};
+use datafusion::common::Column;
 use datafusion::logical_expr::Expr;
 use forebay_core::{PortError, PortResult};
 
+pub(crate) use crate::scalar::Input;
 use crate::scalar::{Code, Evaluated, Fault, Lowering, Refusal, Slot, Type};
-
-/// A column that expressions may name.
-#[derive(Debug, Clone)]
-pub(crate) struct Input {
-    pub(crate) relation: Option<TableReference>,
-    pub(crate) name: String,
-    pub(crate) data_type: DataType,
-}
-
-impl Input {
-    /// A column without a table's name before it.
-    pub(crate) fn plain(name: &str, data_type: &DataType) -> Self {
-        Self {
-            relation: None,
-            name: name.to_owned(),
-            data_type: data_type.clone(),
-        }
-    }
-
-    /// A column of `relation`.
-    pub(crate) fn of(relation: &str, name: &str, data_type: &DataType) -> Self {
-        let relation = Some(TableReference::bare(relation));
-        Self {
-            relation,
-            name: name.to_owned(),
-            data_type: data_type.clone(),
-        }
-    }
-
-    pub(crate) fn is(&self, column: &Column) -> bool {
-        self.name == column.name && self.relation == column.relation
-    }
-}
 
 /// The type in which a value of this type is kept; None where there is none, as for intervals.
 pub(crate) fn storable(of: Option<Type>) -> Option<DataType> {

@@ -1,7 +1,7 @@
 //! The windows of a view over one table of folded events and virtual rows, as DataFusion has them:
 //! every aggregate of the view over plain columns, partitioned by the key and ordered by the event
-//! time, with the frame and the FILTER of the definition. Its window operators know nothing of tiles
-//! or of the probe, which is what makes them a judge of both.
+//! time, with the frame and the FILTER of the definition. Its window operators know nothing of
+//! tiles or of the probe, which is what makes them a judge of both.
 //!
 //! `run` makes the table and reads the result: one row for each virtual row, with the aggregates at
 //! its moment and the newest event time of its key. What stands before the windows (WHERE,

@@ -8,8 +8,8 @@ use arrow_schema::DataType;
 use arrow_select::interleave::interleave;
 use forebay_core::{ErrorKind, PortError, PortResult};
 
-use super::code::Value;
 use super::faults::{Fault, Faults, everywhere, mask, merge};
+use super::value::Value;
 
 /// Rows and the branch that each takes.
 #[derive(Debug)]

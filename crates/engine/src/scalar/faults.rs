@@ -1,6 +1,6 @@
 //! Rows of an expression without a value, and which of them count: of a strict operation each, of
-//! the first of its arguments that has one; of a lazy one those that it reaches. Lists are ascending
-//! by row, have a row once and are nearly always empty.
+//! the first of its arguments that has one; of a lazy one those that it reaches. Lists are
+//! ascending by row, have a row once and are nearly always empty.
 
 use arrow_array::{ArrayRef, BooleanArray};
 use arrow_buffer::BooleanBuffer;

@@ -1,11 +1,12 @@
 //! Scalar expressions, evaluated by ourselves: a row without a value is a value of that row, so
-//! that SQL is lazy where it is lazy whatever the cut of the batch, one row fails alone, and the
-//! bits are those of our own arithmetic on every machine.
+//! that SQL is lazy where it is lazy whatever the cut of the batch, one row fails alone, and
+//! the bits are those of our own arithmetic on every machine.
 //!
-//! A text walks `desugar` (syntax that is a call of a function) -> DataFusion (names and types, over
-//! the shells of `shell` and `planner`) -> `lower` -> `build` -> `code`, which `expression` runs
-//! over batches. `function` is the form of a function, `functions` the table of all, `operators`
-//! and `casts` what is no function; `kernel` is what computes one of them over whole columns.
+//! A text walks `desugar` (syntax that is a call of a function) -> DataFusion (names and types,
+//! over the shells of `shell` and `planner`) -> `lower` -> `build` -> `code`, which
+//! `expression` runs over batches. `function` is the form of a function, `functions` the table
+//! of all, `operators` and `casts` what is no function; `kernel` is what computes one of them
+//! over whole columns.
 
 mod build;
 mod casts;
@@ -16,6 +17,7 @@ mod faults;
 mod forms;
 mod function;
 mod functions;
+mod input;
 mod kernel;
 mod lower;
 mod operators;
@@ -26,11 +28,13 @@ mod shell;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod value;
 
 pub(crate) use code::{Code, Evaluated, Slot};
 pub(crate) use desugar::desugar;
 pub(crate) use faults::Fault;
 pub(crate) use function::Type;
+pub(crate) use input::Input;
 pub(crate) use lower::Lowering;
 pub use page::{FunctionInfo, functions_page, scalar_functions};
 pub(crate) use planner::Operators;

@@ -1,5 +1,5 @@
-//! What DataFusion's planner sees of functions, special forms and casts: names, which arguments they
-//! take and what comes out. It never evaluates one.
+//! What DataFusion's planner sees of functions, special forms and casts: names, which arguments
+//! they take and what comes out. It never evaluates one.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};

@@ -1,4 +1,5 @@
-//! What to write for a function that there is not.
+//! What to write for a function that there is not: clocks and chance by name, names of other
+//! systems and the nearest name by `functions`.
 
 use super::forms::Form;
 use super::functions::instead::{instead, nearest_function};

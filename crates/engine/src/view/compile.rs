@@ -6,14 +6,14 @@ use arrow_schema::DataType;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::Expr;
-use forebay_core::aggregate::{AggregateKind, PartialSpec};
+use forebay_core::aggregate::{AggregateKind, PartialClass, PartialSpec};
 use forebay_core::limits::VIEW_MAX_FEATURES;
 use forebay_core::source::Column;
 use forebay_core::view::AggregateSpec;
 
 use super::fold::{Fold, FoldPlan};
 use super::matching::{Matched, match_plan};
-use super::subject::{AGGREGATE, Subject, aggregate_column};
+use super::subject::{AGGREGATE, Subject, aggregate_column, refused};
 use super::windows::Windowed;
 use crate::error::{EngineError, Result, listed};
 use crate::expression::{CAST_REMEDY, Input, Program, as_column, storable};
@@ -146,18 +146,6 @@ pub(crate) fn planning_error(
     EngineError::planning(body.locate(word.as_deref()), object, error)
 }
 
-/// `refusal` at its word, or at the first one that it tells of.
-pub(crate) fn refused(object: &str, body: &QueryText, refusal: Refusal) -> EngineError {
-    let word = refusal.word.or_else(|| {
-        let first = refusal
-            .message
-            .split([' ', '(', ':', ','])
-            .find(|w| !w.is_empty())?;
-        first.rsplit('.').next().map(str::to_owned)
-    });
-    EngineError::refused(body.locate(word.as_deref()), object, refusal.message)
-}
-
 /// What the tiles of a view hold.
 #[derive(Debug)]
 pub(super) struct States {
@@ -243,13 +231,7 @@ impl States {
             }
         }
         let argument_type = argument.as_ref().map(|(_, data_type)| data_type.clone());
-        let planned = kind.partial_class(argument_type.as_ref());
-        let planned =
-            planned.and_then(|class| Ok((class, kind.output_type(argument_type.as_ref())?)));
-        let (class, data_type) = match planned {
-            Ok(planned) => planned,
-            Err(error) => return subject.refuse(Some(kind.name()), error.message()),
-        };
+        let (class, data_type) = class_of(subject, kind, argument_type.as_ref())?;
         let argument = argument.map(|(slot, data_type)| {
             let index = place(&mut self.arguments, slot);
             if index == self.argument_types.len() {
@@ -283,6 +265,19 @@ impl States {
             window: window.window,
         });
         Ok(())
+    }
+}
+
+/// The state of `kind` over arguments of a type, and the type of its result.
+fn class_of(
+    subject: Subject<'_>,
+    kind: AggregateKind,
+    argument: Option<&DataType>,
+) -> Result<(PartialClass, DataType)> {
+    let planned = kind.partial_class(argument);
+    match planned.and_then(|class| Ok((class, kind.output_type(argument)?))) {
+        Ok(planned) => Ok(planned),
+        Err(error) => subject.refuse(Some(kind.name()), error.message()),
     }
 }
 

@@ -1,13 +1,14 @@
-//! From decoded rows of a source to what tiles fold: WHERE, NULL keys, arguments and FILTERs, on
-//! whole columns.
+//! From decoded rows of a source to what tiles fold: WHERE, NULL keys, arguments and FILTERs,
+//! on whole columns.
 //!
-//! A row on which the WHERE or a FILTER has no value is left out of the view, with the reason; so is
-//! one on which an argument has none, where a FILTER of an aggregate of that argument is true, or
-//! there is no FILTER. What an argument is where no aggregate takes it is nobody's business.
+//! A row on which the WHERE or a FILTER has no value is left out of the view, with the reason;
+//! so is one on which an argument has none, where a FILTER of an aggregate of that argument is
+//! true, or there is no FILTER. What an argument is where no aggregate takes it is nobody's
+//! business.
 //!
-//! The hot path of ingest: batches come from `kafka` through `pipeline`, which hands the result to
-//! `online`; both offline lowerings fold archived rows by the same code. Where every row counts,
-//! plain columns pass through without a copy.
+//! The hot path of ingest: batches come from `kafka` through `pipeline`, which hands the result
+//! to `online`; both offline lowerings fold archived rows by the same code. Where every row
+//! counts, plain columns pass through without a copy.
 
 use std::sync::Arc;
 

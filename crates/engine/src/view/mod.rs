@@ -15,7 +15,8 @@ mod subject;
 mod tests;
 mod windows;
 
-pub(crate) use compile::{missing_column, planning_error, refused};
+pub(crate) use compile::{missing_column, planning_error};
+pub(crate) use subject::refused;
 
 use std::sync::Arc;
 

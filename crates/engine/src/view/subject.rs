@@ -6,7 +6,6 @@ use datafusion::logical_expr::Expr;
 use forebay_core::definition::EntityDef;
 use forebay_core::source::SourceDef;
 
-use super::compile::refused;
 use crate::error::{EngineError, Result};
 use crate::expression::as_column;
 use crate::parse::QueryText;
@@ -27,6 +26,18 @@ pub(super) struct Subject<'a> {
     pub(super) body: &'a QueryText,
     pub(super) source: &'a SourceDef,
     pub(super) entity: &'a EntityDef,
+}
+
+/// `refusal` at its word, or at the first one that it tells of.
+pub(crate) fn refused(object: &str, body: &QueryText, refusal: Refusal) -> EngineError {
+    let word = refusal.word.or_else(|| {
+        let first = refusal
+            .message
+            .split([' ', '(', ':', ','])
+            .find(|w| !w.is_empty())?;
+        first.rsplit('.').next().map(str::to_owned)
+    });
+    EngineError::refused(body.locate(word.as_deref()), object, refusal.message)
 }
 
 impl Subject<'_> {

@@ -268,8 +268,7 @@ fn where_is_applied_before_arguments_are_computed() {
         .iter()
         .map(|fault| (fault.row, fault.kind, fault.what.as_ref()))
         .collect();
-    let words = "100 / (n - 1): division by zero";
-    assert_eq!(left_out, [(0, FaultKind::Division, words)]);
+    assert_eq!(left_out, [(0, FaultKind::Division, "100 / (n - 1)")]);
 }
 
 #[test]

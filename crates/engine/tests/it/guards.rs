@@ -110,9 +110,7 @@ impl Case {
         let other = other.expect("folds");
         assert_eq!(other.source_rows.len(), self.values[0].1.len());
         let words = folded.left_out.into_iter();
-        words
-            .map(|fault| (fault.row, fault.what.to_string()))
-            .collect()
+        words.map(|fault| (fault.row, fault.to_string())).collect()
     }
 }
 

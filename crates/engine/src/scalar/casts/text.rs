@@ -1,8 +1,9 @@
-//! Text as numbers and booleans. White space around a value is allowed, as PostgreSQL allows it;
-//! everything else has to be the value. Integers are digits with an optional sign. DOUBLE has digits
-//! with an optional point and exponent, or `NaN`, `inf` and `infinity` in any case; it is rounded
-//! once, to the nearest, a number that is too small becomes 0, one that is too large has none.
-//! BOOLEAN is a beginning of true, false, yes, no, or on, off, 1, 0, in any case.
+//! Text as numbers and booleans. White space around a value is allowed, as PostgreSQL allows
+//! it; everything else has to be the value. Integers are digits with an optional sign. DOUBLE
+//! has digits with an optional point and exponent, or `NaN`, `inf` and `infinity` in any case;
+//! it is rounded once, to the nearest, a number that is too small becomes 0, one that is too
+//! large has none. BOOLEAN is a beginning of true, false, yes, no, or on, off, 1, 0, in any
+//! case.
 
 use std::str::FromStr;
 

@@ -1,4 +1,5 @@
-//! Calls: casts that a text asks for, the special forms, and the functions of the table.
+//! Calls: casts that a text asks for, the special forms, and the functions of the table, whose
+//! kernels are bound to their constant arguments here.
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;

@@ -1,4 +1,5 @@
-//! `a || b`: NULL where one is NULL. A text of more than `TEXT_MAX_BYTES` is out of range.
+//! `a || b`: NULL where one is NULL. A text of more than `TEXT_MAX_BYTES` is out of range, so that
+//! no chain of them takes memory without bound.
 
 use std::sync::Arc;
 
