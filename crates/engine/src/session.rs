@@ -1,7 +1,7 @@
-//! The one place that sets DataFusion up: our types for SQL's, our aggregates for the inexact ones,
-//! the analyzer, and of scalar functions nothing but the shells of `scalar`. Plans text that `parse`
-//! checked; `view`, `service` and `label` match the plans and compile expressions. DataFusion finds
-//! out names and types; it rewrites no expression and evaluates none.
+//! The one place that sets DataFusion up: our types for SQL's, our aggregates for the inexact
+//! ones, the analyzer, and of scalar functions nothing but the shells of `scalar`. Plans text
+//! that `parse` checked; `view`, `service` and `label` match the plans and compile expressions.
+//! DataFusion finds out names and types; it rewrites no expression and evaluates none.
 //!
 //! Planning is synchronous, over tables that the caller names, and runs on a thread with a large
 //! stack (`catalog::planner`): a plan is a deep tree, and neither a plan nor an expression ever

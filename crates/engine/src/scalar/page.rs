@@ -27,7 +27,8 @@ pub struct FunctionInfo {
     pub float: &'static str,
     /// When a row has no value; empty for a function that always has one.
     pub fault: &'static str,
-    /// The DuckDB expression that it equals, over its arguments `a`, `b`, `c`; None where it differs.
+    /// The DuckDB expression that it equals, over its arguments `a`, `b`, `c`; None where it
+    /// differs.
     pub duckdb: Option<&'static str>,
     /// Why it differs from DuckDB, where it does.
     pub differs: Option<&'static str>,

@@ -37,9 +37,7 @@ use super::plannings::Plannings;
 use super::scorer::RoutedScorer;
 use super::sink::TopicSink;
 use super::state::online_options;
-use super::suspended::{
-    Suspended, broken_parts, damaged_views, set_broken_aside, set_outdated_aside,
-};
+use super::suspended::{Suspended, broken_parts, damaged_views, set_unusable_aside};
 use super::takeover::Takeover;
 use super::topics::TopicMaker;
 use super::verifications::Verifications;
@@ -189,8 +187,7 @@ impl App {
         let budget = Budget::shared(shares.pool);
         let options = online_options(&settings, &shares, files.shard_files);
         let store = RocksStore::open(&data_dir.join("online"), &options, &budget)?;
-        set_outdated_aside(&store, &catalog)?;
-        set_broken_aside(&store, &catalog)?;
+        set_unusable_aside(&store, &catalog)?;
         let store = Arc::new(store);
         let steady_clock: Arc<dyn PassingClock> = Arc::new(SteadyClock::over(Arc::clone(&clock)));
         let archive = Arc::new(open_archive(&settings, &steady_clock)?);

@@ -63,12 +63,21 @@ pub(super) fn damaged_views(catalog: &Catalog, damages: &[ViewDamage]) -> Vec<Su
     views.filter_map(|view| part(view.spec())).collect()
 }
 
+/// Set aside the state of views that nothing may read or fold into: before anything does.
+///
+/// # Errors
+/// The disk fails, or a record of the state cannot be read.
+pub(super) fn set_unusable_aside(store: &RocksStore, catalog: &Catalog) -> Result<()> {
+    set_outdated_aside(store, catalog)?;
+    set_broken_aside(store, catalog)
+}
+
 /// Set aside the views of `catalog` whose state was folded while their definitions meant something
 /// else: before anything reads it or folds into it.
 ///
 /// # Errors
 /// The disk fails, or a record of the state cannot be read.
-pub(super) fn set_outdated_aside(store: &RocksStore, catalog: &Catalog) -> Result<()> {
+fn set_outdated_aside(store: &RocksStore, catalog: &Catalog) -> Result<()> {
     for name in catalog.outdated() {
         let spec = catalog.views()[name].spec();
         if store.set_outdated_aside(spec, OUTDATED)? {
@@ -108,7 +117,7 @@ fn kind(kind: ObjectKind) -> &'static str {
 ///
 /// # Errors
 /// The disk fails.
-pub(super) fn set_broken_aside(store: &RocksStore, catalog: &Catalog) -> Result<()> {
+fn set_broken_aside(store: &RocksStore, catalog: &Catalog) -> Result<()> {
     for broken in catalog.broken() {
         let (kind, name, reason) = (broken.kind.to_string(), broken.name, broken.why);
         tracing::error!(
