@@ -84,7 +84,7 @@ fn whatever_happens_to_a_server_its_state_is_what_the_log_says() {
         "{all}"
     );
     assert!(
-        all.came_back > SEEDS / 20 && all.lost < all.came_back,
+        all.came_back > SEEDS / 30 && all.lost < all.came_back,
         "{all}"
     );
     assert!(
