@@ -102,10 +102,9 @@ const INTRODUCTION: &str = "# Functions
 Every scalar function that a definition may call. Anything else is refused by name, with what to write instead. This page
 is made from the code (`forebay functions --markdown`), and the tests run every example.
 
-Integers are BIGINT: INTEGER widens. NULL means NULL. DOUBLE has one NaN, which equals itself and is greater than everything
-else, and -0.0 equals 0. Where a row has *no value* (a fault), a view leaves the row out, and a feature of that row is NULL with
-its reason; rows beside it are not touched. AND, OR, CASE, coalesce and FILTER evaluate from left to right only what they
-reach.
+Integers are BIGINT: INTEGER widens. DOUBLE has one NaN, which equals itself and is greater than everything else, and -0.0
+equals 0. A view leaves out an event on which an expression has *no value*; a feature without a value is an error that
+names it ([sql.md](sql.md#expressions)). AND, OR, CASE, coalesce and FILTER evaluate from left to right only what they reach.
 ";
 
 fn entry(page: &mut String, function: &FunctionInfo) {
