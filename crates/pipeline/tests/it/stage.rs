@@ -207,7 +207,9 @@ fn a_dead_model_holds_back_no_source_and_every_event_is_scored_once_when_it_is_b
             && world.archive.rows(EVENTS).len() == Oracle::of(&world).accepted.len()
     });
     let waiting = Oracle::of(&world).predictions.len();
-    assert_eq!(world.store.unfinished(), (waiting, 0), "on disk");
+    wait_until("all of it waits on disk", || {
+        world.store.unfinished() == (waiting, 0)
+    });
     wait_until("nothing is held in memory", || {
         let status = status(&process);
         status.pending == waiting as u64 && status.in_flight == 0
