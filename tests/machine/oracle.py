@@ -3,11 +3,13 @@ many rows it leaves out.
 
 A view at (key, t) is computed from scratch: the rows that its WHERE lets through, of that key, with t - length <= time <= t, in the
 order of time, partition and offset. A row that WHERE, a FILTER that is reached or an argument that is reached fails on is left out
-of that view. A key without a row at or before t, or whose newest row is older than the TTL, has NULLs.
+of that view, and counts where a row of the spine would have seen it. A key without a row at or before t, or whose newest row is older than the TTL, has NULLs.
 """
 
 import bisect
+import collections
 import dataclasses
+import math
 from typing import Any
 
 import tree
@@ -101,7 +103,8 @@ class ViewState:
         source = next(made for made in case.sources if made.name == view.source)
         self.keys = [key for key, _ in next(made for made in case.entities if made.name == view.entity).keys]
         self.programs = Programs(view, source, self.keys, compiler)
-        self.left_out = 0
+        # Key and time of each row that is left out.
+        self.left_out: list[tuple] = []
         self.rows: dict[tuple, list] = {}
         self.fold(source)
         self.windows = {window.name: window.length_us for window in view.windows}
@@ -113,15 +116,15 @@ class ViewState:
         order = sorted(range(len(source.rows)), key=lambda number: source.places[number])
         for number in order:
             row = source.rows[number]
+            key = tuple(get(row) for get in programs.key)
+            if None in key:
+                continue
             try:
                 if not all(condition(row) is True for condition in programs.conditions):
                     continue
-                key = tuple(get(row) for get in programs.key)
-                if None in key:
-                    continue
                 arguments = [self.argument(row, *partial) for partial in programs.partials]
             except Fault:
-                self.left_out += 1
+                self.left_out.append((key, programs.time(row)))
                 continue
             self.rows.setdefault(key, []).append((programs.time(row), arguments))
         self.times = {}
@@ -153,6 +156,15 @@ class ViewState:
             self.cache[known] = [self.aggregate(number, node, rows[starts[node.window]:end]) for number, node in enumerate(self.programs.aggregates)]
         row = (key, at, self.cache[known])
         return {label: attempt(finish, row) for label, finish in self.programs.features}
+
+    def left_out_of(self, asked: list[tuple]) -> int:
+        """Rows left out that one of the asked (key, instant) would see: not younger, nor too old for every window and the TTL."""
+        lengths = [self.view.ttl_us, *self.windows.values()]
+        reach = math.inf if None in lengths else max(lengths)
+        instants = collections.defaultdict(list)
+        for key, at in asked:
+            instants[key].append(at)
+        return sum(any(at - reach <= time <= at for at in instants[key]) for key, time in self.left_out)
 
     def aggregate(self, number: int, node: Aggregate, rows: list) -> Any:
         definition = AGGREGATES[canonical(node.name)]
@@ -220,8 +232,11 @@ def expected(case: Case, rules: Rules) -> Expected:
         found = {alias: state.answer(tuple(request[number] for number in numbers), at) for alias, state, numbers in joins}
         for label, finish in finishers:
             cells[label].append(attempt(finish, (request, found)))
-    left_out = {name: state.left_out for name, state in states.items() if state.left_out}
-    return Expected(cells, left_out, loose)
+    asked = collections.defaultdict(list)
+    for join, (_, _, numbers) in zip(case.service.joins, joins):
+        asked[join.view] += [(tuple(request[number] for number in numbers), at) for *request, at in case.spine]
+    left_out = {name: state.left_out_of(asked[name]) for name, state in states.items()}
+    return Expected(cells, {name: rows for name, rows in left_out.items() if rows}, loose)
 
 
 def equal(wanted: Any, got: Any, loose: bool) -> bool:

@@ -50,7 +50,7 @@ class Rules:
     # Beside OUT.parquet lies OUT.errors.parquet with one row (row, feature, ..) for each cell that failed. Otherwise nothing says
     # which NULLs are errors, and they are compared as NULLs.
     errors_are_listed: bool = True
-    # The manifest has "left_out": {view: rows}. Otherwise the count is not compared.
+    # The manifest has "left_out": {view: rows}, of the rows that one of the spine would see. Otherwise the count is not compared.
     left_out_is_counted: bool = True
 
 

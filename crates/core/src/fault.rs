@@ -1,10 +1,12 @@
 //! Why one row of an expression has no value. A fault is a value of its row: the rows beside it are
 //! not touched, and whether it counts is decided by the expression around it (`engine/src/scalar`).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::limits::KEY_MAX_BYTES;
+use crate::limits::{KEY_MAX_BYTES, LEFT_OUT_MAX_ROWS};
+use crate::progress::TopicPartition;
 
 /// Kinds of faults. The names are part of what users see and never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,5 +74,60 @@ pub struct RowFault {
 impl fmt::Display for RowFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.what, self.kind)
+    }
+}
+
+/// Rows of a source that a view leaves out, by their places in the log: up to
+/// [`LEFT_OUT_MAX_ROWS`], further ones are not counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeftOutRows {
+    places: BTreeMap<TopicPartition, BTreeSet<i64>>,
+    rows: usize,
+}
+
+impl LeftOutRows {
+    /// The row at `offset` of `place` is left out.
+    pub fn insert(&mut self, place: &TopicPartition, offset: i64) {
+        if self.rows == LEFT_OUT_MAX_ROWS {
+            return;
+        }
+        let of_place = match self.places.get_mut(place) {
+            Some(of_place) => of_place,
+            None => self.places.entry(place.clone()).or_default(),
+        };
+        self.rows += usize::from(of_place.insert(offset));
+    }
+
+    /// Those of `other` too.
+    pub fn extend(&mut self, other: &Self) {
+        for (place, offsets) in &other.places {
+            offsets
+                .iter()
+                .for_each(|offset| self.insert(place, *offset));
+        }
+    }
+
+    /// How many there are, each once.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_is_left_out_counts_once() {
+        let place = |partition| TopicPartition::new("t", partition);
+        let mut rows = LeftOutRows::default();
+        rows.insert(&place(0), 7);
+        rows.insert(&place(0), 7);
+        rows.insert(&place(1), 7);
+        let mut all = rows.clone();
+        all.insert(&place(1), 8);
+        all.extend(&rows);
+        assert_eq!((rows.count(), all.count()), (2, 3));
     }
 }

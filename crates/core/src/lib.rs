@@ -10,6 +10,7 @@ pub mod aggregate;
 pub mod answered;
 pub mod applied;
 pub mod bytes;
+pub mod cells;
 pub mod checkpoint;
 pub mod dead_letter;
 pub mod definition;

@@ -86,6 +86,10 @@ pub const EXCHANGE_MAX_LARGE_IN_FLIGHT: usize = 4;
 pub const LARGE_READS_MAX: usize = 64;
 /// Verifications under way at once; more are refused.
 pub const VERIFICATIONS_MAX: usize = 16;
+/// Rows that a view leaves out which a training set counts; further ones are not counted.
+pub const LEFT_OUT_MAX_ROWS: usize = 1_000_000;
+/// Cells without a value that an answer names; of further ones it has the number.
+pub const ANSWER_FAULTS_MAX: usize = 64;
 /// Rows that one verification compares.
 pub const VERIFY_MAX_ROWS: usize = 100_000;
 /// How long a stream may stay open before its first message, milliseconds.

@@ -91,6 +91,13 @@ impl ViewSpec {
         Some(longest)
     }
 
+    /// How far before an instant events of a key can matter to its values, presence among them; None:
+    /// for ever. A key without a TTL is present once it had an event.
+    #[must_use]
+    pub fn reach_us(&self) -> Option<Micros> {
+        self.ttl_us.and_then(|_| self.retention_us())
+    }
+
     /// How far behind its partition's watermark a row is still taken: R and the history. None for a
     /// view whose rows never expire.
     #[must_use]
@@ -191,6 +198,19 @@ pub struct ServiceSpec {
     /// Hex digest over names, types and definitions: a model states the one that it was trained
     /// for.
     pub fingerprint: String,
+}
+
+impl ServiceSpec {
+    /// Names of the request columns that are keys of its views, in the order of the request.
+    #[must_use]
+    pub fn key_columns(&self) -> Vec<&str> {
+        let is_key = |index: usize| self.views.iter().any(|v| v.key_columns.contains(&index));
+        let columns = self.request.iter().enumerate();
+        columns
+            .filter(|(index, _)| is_key(*index))
+            .map(|(_, column)| column.name.as_str())
+            .collect()
+    }
 }
 
 /// One view inside a service.

@@ -11,6 +11,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::DataType;
 use datafusion::common::Column;
 use datafusion::logical_expr::Expr;
+use forebay_core::cells::Cells;
 use forebay_core::{PortError, PortResult};
 
 pub(crate) use crate::scalar::Input;
@@ -78,9 +79,13 @@ impl Program {
         self.code.text(fault)
     }
 
-    /// How the operation reads that failed, and what is wrong with its row.
+    /// Whose expression failed, how it reads and what is wrong with its row.
     pub(crate) fn describe(&self, fault: Fault) -> String {
-        self.code.describe(fault)
+        let (object, row) = (&self.object, fault.row);
+        format!(
+            "{object} failed in row {row}: {}",
+            self.code.describe(fault)
+        )
     }
 
     /// One value for each expression. `columns` are the inputs, each `rows` long where it is read.
@@ -88,8 +93,12 @@ impl Program {
     /// # Errors
     /// Something else than a row.
     pub(crate) fn run(&self, columns: &[ArrayRef], rows: usize) -> PortResult<Vec<Evaluated>> {
+        self.run_over(&Cells::from(columns.to_vec()), rows)
+    }
+
+    fn run_over(&self, inputs: &Cells, rows: usize) -> PortResult<Vec<Evaluated>> {
         for (index, data_type) in self.code.inputs() {
-            let found = &columns[index];
+            let found = &inputs.columns[index];
             if found.data_type() != data_type || found.len() != rows {
                 let (object, found, count) = (&self.object, found.data_type(), found.len());
                 return Err(PortError::invalid(format!(
@@ -97,40 +106,26 @@ impl Program {
                 )));
             }
         }
-        let values = self.code.run(columns, rows);
+        let values = self.code.run(inputs, rows);
         values.map_err(|error| {
             let message = format!("{}: {}", self.object, error.message());
             PortError::with_source(error.kind(), message, error)
         })
     }
 
-    /// The same where every row has to have a value; `names` are those of the expressions, `place`
-    /// tells which row it is.
+    /// The same, with the cells that have no value told in words.
     ///
     /// # Errors
-    /// A row has none: which, of which expression, and why.
-    pub(crate) fn run_whole(
-        &self,
-        columns: &[ArrayRef],
-        rows: usize,
-        name: impl Fn(usize) -> String,
-        place: impl Fn(usize) -> String,
-    ) -> PortResult<Vec<ArrayRef>> {
-        let values = self.run(columns, rows)?;
-        let failed = values
-            .iter()
-            .enumerate()
-            .find_map(|(number, value)| Some((number, *value.faults.first()?)));
-        if let Some((number, fault)) = failed {
-            return Err(PortError::invalid(format!(
-                "{}: {} failed on the data{}: {}",
-                self.object,
-                name(number),
-                place(fault.row as usize),
-                self.describe(fault)
-            )));
-        }
-        Ok(values.into_iter().map(|value| value.array).collect())
+    /// Something else than a row.
+    pub(crate) fn run_cells(&self, inputs: &Cells, rows: usize) -> PortResult<Cells> {
+        let values = self.run_over(inputs, rows)?;
+        let faults = values.iter().enumerate().flat_map(|(column, value)| {
+            let cell = move |fault| self.code.cell(column, fault, inputs);
+            value.faults.iter().copied().map(cell)
+        });
+        let faults = faults.collect();
+        let columns = values.into_iter().map(|value| value.array).collect();
+        Ok(Cells { columns, faults })
     }
 }
 

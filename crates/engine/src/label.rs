@@ -10,9 +10,9 @@ use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use forebay_core::PortResult;
 use forebay_core::ports::CompiledLabel;
 use forebay_core::source::SourceDef;
+use forebay_core::{PortError, PortResult};
 
 use crate::error::{EngineError, Result};
 use crate::expression::{Columns, Input, Program};
@@ -117,11 +117,10 @@ impl CompiledLabel for Label {
     fn evaluate(&self, rows: &RecordBatch) -> PortResult<BooleanArray> {
         let columns = self.columns.pick(rows)?;
         // A row without a value fails the call: who asks takes its rows apart.
-        let name = |_| "the label".to_owned();
-        let place = |row: usize| format!(" in row {row}");
-        let values = self
-            .program
-            .run_whole(&columns, rows.num_rows(), name, place)?;
-        Ok(values[0].as_boolean().clone())
+        let values = self.program.run(&columns, rows.num_rows())?;
+        if let Some(fault) = values[0].faults.first() {
+            return Err(PortError::invalid(self.program.describe(*fault)));
+        }
+        Ok(values[0].array.as_boolean().clone())
     }
 }

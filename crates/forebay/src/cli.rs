@@ -281,6 +281,15 @@ pub(crate) enum Lowering {
     Batch,
 }
 
+/// What a training set makes of a value whose expression fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnError {
+    /// NULL, listed beside the set.
+    Null,
+    /// The command ends and names the value.
+    Fail,
+}
+
 /// `forebay training-set`
 #[derive(Debug, Args)]
 pub(crate) struct TrainingSetArgs {
@@ -301,6 +310,10 @@ pub(crate) struct TrainingSetArgs {
     /// How to compute it.
     #[arg(long, value_enum, default_value = "probe")]
     pub(crate) lowering: Lowering,
+    /// What a feature is whose expression fails on a row (a division by zero, an overflow): NULL,
+    /// listed in NAME.errors.parquet beside the output, or the end of the command.
+    #[arg(long, value_enum, default_value = "null")]
+    pub(crate) on_error: OnError,
     /// Definitions to use instead of the applied ones; needs --events.
     #[arg(long, requires = "events")]
     pub(crate) sql: Option<PathBuf>,

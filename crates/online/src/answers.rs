@@ -82,7 +82,7 @@ impl Answers {
             .map(|row| row.as_ref().and_then(|row| row.newest_us))
             .collect();
         Ok(ViewRows {
-            aggregates,
+            aggregates: aggregates.into(),
             status,
             newest_us,
             applied: self.applied,

@@ -20,11 +20,12 @@ use forebay_core::ports::{
 use forebay_core::time::{Micros, timestamp_type};
 use forebay_core::view::FeatureStatus;
 use forebay_proto::v1;
-use forebay_telemetry::{Counter, Metrics};
+use forebay_telemetry::{Counter, CounterFamily, Metrics};
 use serde_json::json;
 
 use crate::cells::{Rows, array_of};
 use crate::error::{ServeError, ServeResult};
+use crate::failed::FailedCells;
 use crate::gaps::{LogGap, LogGaps};
 use crate::read::answer_schema;
 use crate::recorder::Recorder;
@@ -49,6 +50,9 @@ pub mod metadata {
     /// Accepted gaps of the sources, a JSON array of objects with topic, partition, from and to;
     /// absent without any (DoGet).
     pub(crate) const GAPS: &str = "forebay.gaps";
+    /// Values that are NULL because their expression failed, a JSON object with their count and
+    /// the first of them; absent without any (DoGet).
+    pub(crate) const FAILED: &str = "forebay.failed";
 }
 
 /// Find the service that a caller means.
@@ -82,6 +86,8 @@ pub(crate) struct Provenance {
     pub(crate) applied: Vec<ShardEpoch>,
     /// Accepted gaps of the sources.
     pub(crate) gaps: Vec<LogGap>,
+    /// Values that are NULL because their expression failed.
+    pub(crate) failed: FailedCells,
 }
 
 /// An answer, and what it holds of the process's memory.
@@ -99,6 +105,9 @@ pub(crate) struct Answerer {
     schema: SchemaRef,
     /// For each view: keys without a value.
     missing: Vec<Counter>,
+    /// Values whose expression failed, by service and feature: nearly always none, so a series is
+    /// made when the first is met.
+    failed: CounterFamily<2>,
     gaps: Arc<LogGaps>,
 }
 
@@ -150,6 +159,7 @@ impl Answerer {
             options,
             schema,
             missing,
+            failed: metrics.serving_failed_values.clone(),
             gaps: Arc::clone(gaps),
         }
     }
@@ -188,7 +198,14 @@ impl Answerer {
                 self.service.spec().name
             ))
         })??;
-        let (batch, provenance) = self.shape(&answer)?;
+        let (batch, mut provenance) = self.shape(&answer)?;
+        let spec = self.service.spec();
+        provenance.failed = FailedCells::of(spec, request, &answer.faults);
+        for of_feature in answer.faults.chunk_by(|a, b| a.column == b.column) {
+            let feature = &spec.features[of_feature[0].column].name;
+            let counter = self.failed.with([&spec.name, feature]);
+            counter.add(of_feature.len() as u64);
+        }
         Ok(Answered {
             batch,
             provenance,
@@ -292,6 +309,7 @@ fn provenance_of(answer: &FeatureAnswer) -> Provenance {
         newest_event_time_us: answer.newest_us.iter().flatten().flatten().copied().max(),
         applied: applied.into_iter().collect(),
         gaps: Vec::new(),
+        failed: FailedCells::default(),
     }
 }
 
@@ -339,6 +357,8 @@ impl Provenance {
             newest_event_time_us: self.newest_event_time_us,
             applied,
             gaps: self.gaps.iter().map(gap_message).collect(),
+            failed_count: self.failed.count,
+            failed: self.failed.first.iter().cloned().map(Into::into).collect(),
             ..v1::ResponseMeta::default()
         })
     }
@@ -368,6 +388,8 @@ impl Provenance {
         put(metadata::APPLIED, Some(applied.join(",")));
         let gaps = (!self.gaps.is_empty()).then(|| json!(self.gaps).to_string());
         put(metadata::GAPS, gaps);
+        let failed = (self.failed.count > 0).then(|| json!(self.failed).to_string());
+        put(metadata::FAILED, failed);
         Schema::new_with_metadata(schema.fields().clone(), metadata)
     }
 }

@@ -28,6 +28,7 @@ mod accept;
 pub mod answer;
 mod cells;
 mod columns;
+mod failed;
 mod gaps;
 mod ipc;
 mod receive;
@@ -36,6 +37,7 @@ mod ticket;
 
 pub use client::{Answer, FeatureExchange, FlightClient, ReadOptions, ServiceInfo};
 pub use error::{ServeError, ServeResult};
+pub use failed::{FailedCell, FailedCells};
 pub use flight::FlightServices;
 pub use gaps::{LogGap, LogGaps};
 pub use http::{HttpConfig, HttpServer, Readiness};

@@ -17,7 +17,7 @@ use arrow_array::{
 };
 use arrow_cast::cast;
 use arrow_schema::{Field, Schema, SchemaRef};
-use arrow_select::nullif::nullif;
+use forebay_core::cells::Cells;
 use forebay_core::key::KeyBuffer;
 use forebay_core::limits::REQUEST_MAX_ROWS;
 use forebay_core::memory::{Budget, Part, Reservation};
@@ -137,7 +137,7 @@ impl ServiceReader {
         request: &RecordBatch,
         (at, instants): (At<'_>, &TimestampMicrosecondArray),
         memory: &mut Reservation,
-    ) -> PortResult<(Vec<ArrayRef>, ViewRows)> {
+    ) -> PortResult<(Cells, ViewRows)> {
         let keys = key_arrays(binding, request)?;
         let encoded = KeyBuffer::encode(&keys)?;
         let rows = self.store.read(binding.view.id, &encoded, at, memory)?;
@@ -150,7 +150,7 @@ impl ServiceReader {
             )));
         }
         let features = view.finish(&keys, instants, &rows.aggregates)?;
-        Ok((apply_presence(features, &rows.status)?, rows))
+        Ok((present(features, &rows.status)?, rows))
     }
 
     fn watermark(&self, spec: &ServiceSpec) -> Option<Micros> {
@@ -214,24 +214,21 @@ impl FeatureReader for ServiceReader {
         let (mut status, mut newest_us, mut applied) = (Vec::new(), Vec::new(), Vec::new());
         for (binding, view) in spec.views.iter().zip(service.views()) {
             let when = (at, &instants);
-            let (arrays, read) =
+            let (cells, read) =
                 self.read_view(binding, view.as_ref(), &request, when, &mut memory)?;
-            features.push(arrays);
+            features.push(cells);
             status.push(read.status);
             newest_us.push(read.newest_us);
             applied.push(read.applied);
         }
         // What is computed is held beside what the store has answered until the answer is made.
         memory.grow(rows * spec.features.len() * CELL_BYTES)?;
-        let features = as_declared(
-            service.finish(&request, &features)?,
-            spec,
-            &shapes.answer,
-            rows,
-        )?;
+        let Cells { columns, faults } = service.finish(&request, &features)?;
+        let features = as_declared(columns, spec, &shapes.answer, rows)?;
         hold(&mut memory, answer_bytes(&features, spec.views.len())?)?;
         Ok(FeatureAnswer {
             features,
+            faults,
             status,
             newest_us,
             applied,
@@ -329,7 +326,7 @@ fn instants(at: At<'_>, rows: usize) -> PortResult<(TimestampMicrosecondArray, M
 }
 
 /// NULL the values of rows that are not `Present`.
-fn apply_presence(features: Vec<ArrayRef>, status: &[FeatureStatus]) -> PortResult<Vec<ArrayRef>> {
+fn present(features: Cells, status: &[FeatureStatus]) -> PortResult<Cells> {
     if status.iter().all(|s| *s == FeatureStatus::Present) {
         return Ok(features);
     }
@@ -337,17 +334,7 @@ fn apply_presence(features: Vec<ArrayRef>, status: &[FeatureStatus]) -> PortResu
         .iter()
         .map(|s| Some(*s != FeatureStatus::Present))
         .collect();
-    features
-        .iter()
-        .map(|array| nullif(array, &absent))
-        .collect::<Result<_, _>>()
-        .map_err(|e| {
-            PortError::with_source(
-                ErrorKind::Internal,
-                "presence cannot be applied to a view's features",
-                e,
-            )
-        })
+    features.without(&absent)
 }
 
 /// Schema of the request rows of a service; NULLs are refused by name, not by the schema.
@@ -370,18 +357,16 @@ fn nullable_schema(columns: &[Column]) -> SchemaRef {
 
 /// The features under their declared names and types; a service that returns others is our defect.
 fn as_declared(
-    features: RecordBatch,
+    features: Vec<ArrayRef>,
     spec: &ServiceSpec,
     schema: &SchemaRef,
     rows: usize,
 ) -> PortResult<RecordBatch> {
-    let defect =
-        |reason: String| PortError::internal(format!("service {} returned {reason}", spec.name));
-    if features.num_rows() != rows {
-        return Err(defect(format!("{} rows for {rows}", features.num_rows())));
-    }
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    let (_, columns, _) = features.into_parts();
-    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
-        .map_err(|error| defect(format!("other features than declared: {error}")))
+    RecordBatch::try_new_with_options(Arc::clone(schema), features, &options).map_err(|error| {
+        let name = &spec.name;
+        PortError::internal(format!(
+            "service {name} returned other features than declared, for {rows} rows: {error}"
+        ))
+    })
 }

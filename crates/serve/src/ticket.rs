@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::cells::{Rows, parse_time};
 use crate::error::{ServeError, ServeResult};
+use crate::failed::FailedCell;
 use crate::ipc::message_too_large;
 
 /// From 0001-01-01 to the end of 9999-12-31: instants beyond are refused, so that window arithmetic
@@ -399,6 +400,11 @@ fn response_json(meta: &v1::ResponseMeta) -> Value {
     if !meta.gaps.is_empty() {
         let gap = |gap: &v1::AcceptedGap| json!({"topic": gap.topic, "partition": gap.partition, "from": gap.from, "to": gap.to});
         object["gaps"] = meta.gaps.iter().map(gap).collect();
+    }
+    if meta.failed_count > 0 {
+        let first = meta.failed.iter().cloned().map(FailedCell::from);
+        let first: Vec<FailedCell> = first.collect();
+        object["failed"] = json!({"count": meta.failed_count, "first": first});
     }
     object
 }

@@ -222,6 +222,7 @@ metric_table! {
     Histogram ServingStageDuration serving_stage_duration "forebay_serving_stage_duration_seconds" ["stage"] LATENCY_SECONDS "time of one stage: decode, lookup, encode";
     Counter ServingRows serving_rows "forebay_serving_rows_total" ["service"] NONE "rows answered";
     Counter ServingKeysMissing serving_keys_missing "forebay_serving_keys_missing_total" ["view"] NONE "keys answered as not found or outside their age";
+    Counter ServingFailedValues serving_failed_values "forebay_serving_failed_values_total" ["service", "feature"] NONE "values answered as NULL because their expression failed on the row";
     Gauge ServingInFlight serving_in_flight "forebay_serving_in_flight_requests" [] NONE "requests being answered";
     Counter ServingShed serving_shed "forebay_serving_shed_total" ["reason"] NONE "requests refused before any work was done";
 

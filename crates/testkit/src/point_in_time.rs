@@ -12,11 +12,13 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use async_trait::async_trait;
+use forebay_core::cells::Cells;
+use forebay_core::fault::LeftOutRows;
 use forebay_core::index::RowIndex;
 use forebay_core::key::KeyBuffer;
 use forebay_core::ports::{
     At, CompiledService, CompiledView, FillNote, FillWrite, FillWriter, Known, Origin, PointInTime,
-    Scan, ShardFold, StateReader, TableScan, ViewRows, ViewStates,
+    Scan, ShardFold, SpineAnswer, StateReader, TableScan, ViewRows, ViewStates,
 };
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::source::{Column, SourceDef, meta};
@@ -27,7 +29,7 @@ use forebay_core::{PortError, PortResult};
 use futures::TryStreamExt;
 
 use crate::memory::unbounded;
-use crate::reader::conform;
+use crate::reader::{conform, named};
 use crate::store::MemoryStore;
 
 /// Answers for services over tables of events, by looking at all of them.
@@ -139,13 +141,13 @@ impl PointInTime for PlainEngine {
         time_column: &str,
         tables: &dyn TableScan,
         known: Known,
-    ) -> PortResult<RecordBatch> {
+    ) -> PortResult<SpineAnswer> {
         let service = self.service(service)?;
         let spec = service.spec();
         let at = instants(&spine, time_column)?;
         refuse_collisions(&spine, spec)?;
         let request = conform(&spine, spec)?;
-        let mut features = Vec::new();
+        let (mut features, mut left_out) = (Vec::new(), Vec::new());
         for (number, view) in service.views().iter().enumerate() {
             let taken = self.taken(view.as_ref(), tables).await?;
             let columns = spec.views[number].key_columns.iter();
@@ -156,9 +158,15 @@ impl PointInTime for PlainEngine {
             let answers = cuts.iter().map(read).collect::<PortResult<Vec<_>>>()?;
             let answers: Vec<&ViewRows> = index.iter().map(|cut| &answers[*cut]).collect();
             features.push(finish(view.as_ref(), &keys, &at, &answers)?);
+            // The views that it is held against leave nothing out.
+            left_out.push(LeftOutRows::default());
         }
         let features = service.finish(&request, &features)?;
-        beside(&spine, &features)
+        Ok(SpineAnswer {
+            rows: beside(&spine, &named(spec, features.columns)?)?,
+            faults: features.faults,
+            left_out,
+        })
     }
 }
 
@@ -207,7 +215,7 @@ fn finish(
     keys: &[ArrayRef],
     at: &[Micros],
     answers: &[&ViewRows],
-) -> PortResult<Vec<ArrayRef>> {
+) -> PortResult<Cells> {
     let spec = view.spec();
     let aggregates = spec
         .aggregates
@@ -215,24 +223,18 @@ fn finish(
         .enumerate()
         .map(|(number, aggregate)| {
             let answers = answers.iter().enumerate();
+            let columns = |answer: &ViewRows| Arc::clone(&answer.aggregates.columns[number]);
             let values = answers
-                .map(|(row, answer)| Value::from_array(answer.aggregates[number].as_ref(), row))
+                .map(|(row, answer)| Value::from_array(columns(answer).as_ref(), row))
                 .collect::<PortResult<Vec<_>>>()?;
             array_from_values(&aggregate.data_type, values.iter())
         });
     let aggregates = aggregates.collect::<PortResult<Vec<_>>>()?;
     let times = TimestampMicrosecondArray::from(at.to_vec()).with_timezone("UTC");
-    let features = view.finish(keys, &times, &aggregates)?;
-    let present = |feature: &ArrayRef| {
-        let value = |(row, answer): (usize, &&ViewRows)| match answer.status[row] {
-            FeatureStatus::Present => Value::from_array(feature.as_ref(), row),
-            _ => Ok(Value::Null),
-        };
-        let values = answers.iter().enumerate().map(value);
-        let values = values.collect::<PortResult<Vec<_>>>()?;
-        array_from_values(feature.data_type(), values.iter())
-    };
-    features.iter().map(present).collect()
+    let features = view.finish(keys, &times, &aggregates.into())?;
+    let rows = answers.iter().enumerate();
+    let absent = rows.map(|(row, answer)| Some(answer.status[row] != FeatureStatus::Present));
+    features.without(&absent.collect())
 }
 
 /// The instants of a spine, microseconds, whatever unit they are in.

@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use arrow_array::{RecordBatch, TimestampMicrosecondArray};
+use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use arrow_schema::{Field, Schema};
 use forebay_core::key::KeyBuffer;
 use forebay_core::memory::{Budget, Part};
 use forebay_core::ports::{At, CompiledService, FeatureAnswer, FeatureReader, StateReader};
@@ -86,8 +87,10 @@ impl FeatureReader for StoreReader {
             newest_us.push(answer.newest_us);
             applied.push(answer.applied);
         }
+        let features = service.finish(request, &features)?;
         Ok(FeatureAnswer {
-            features: service.finish(request, &features)?,
+            features: named(service.spec(), features.columns)?,
+            faults: features.faults,
             status,
             newest_us,
             applied,
@@ -96,6 +99,14 @@ impl FeatureReader for StoreReader {
             memory,
         })
     }
+}
+
+/// The features of `service` under their names.
+pub(crate) fn named(service: &ServiceSpec, features: Vec<ArrayRef>) -> PortResult<RecordBatch> {
+    let field = |c: &Column| Field::new(&c.name, c.data_type.clone(), true);
+    let fields: Vec<Field> = service.features.iter().map(field).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), features)
+        .map_err(|e| PortError::internal(format!("features do not fit their service: {e}")))
 }
 
 /// The columns that `service` asks for, by their names.

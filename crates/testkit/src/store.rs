@@ -455,7 +455,7 @@ impl StateReader for MemoryStore {
             .zip(&columns)
             .map(|(a, values)| array_from_values(&a.data_type, values.iter()));
         Ok(ViewRows {
-            aggregates: arrays.collect::<PortResult<_>>()?,
+            aggregates: arrays.collect::<PortResult<Vec<_>>>()?.into(),
             status,
             newest_us,
             applied,

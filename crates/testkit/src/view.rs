@@ -9,6 +9,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use forebay_core::aggregate::{AggregateKind, PartialClass, PartialSpec};
+use forebay_core::cells::Cells;
 use forebay_core::fault::{FaultKind, RowFault};
 use forebay_core::index::RowIndex;
 use forebay_core::ports::{CompiledLabel, CompiledService, CompiledView};
@@ -17,7 +18,7 @@ use forebay_core::value::{Value, array_from_values};
 use forebay_core::view::{
     AggregateSpec, FoldBatch, ServiceSpec, ServiceView, ViewId, ViewSpec, Window,
 };
-use forebay_core::{ErrorKind, PortError, PortResult};
+use forebay_core::{PortError, PortResult};
 
 /// A column.
 #[must_use]
@@ -148,6 +149,10 @@ impl CompiledView for PlainView {
         &self.reads
     }
 
+    fn key_columns(&self) -> &[usize] {
+        std::slice::from_ref(&self.key)
+    }
+
     fn fold(&self, rows: &RecordBatch) -> PortResult<FoldBatch> {
         if self.never {
             return Err(PortError::invalid("there is no time zone 'Mars/Base'"));
@@ -201,9 +206,9 @@ impl CompiledView for PlainView {
         &self,
         _keys: &[ArrayRef],
         _at: &TimestampMicrosecondArray,
-        aggregates: &[ArrayRef],
-    ) -> PortResult<Vec<ArrayRef>> {
-        Ok(aggregates.to_vec())
+        aggregates: &Cells,
+    ) -> PortResult<Cells> {
+        Ok(aggregates.clone())
     }
 }
 
@@ -265,19 +270,20 @@ impl CompiledService for PlainService {
         &self.views
     }
 
-    fn finish(&self, request: &RecordBatch, views: &[Vec<ArrayRef>]) -> PortResult<RecordBatch> {
+    fn finish(&self, request: &RecordBatch, views: &[Cells]) -> PortResult<Cells> {
         let echoed = self.spec.views.iter().flat_map(|view| &view.key_columns);
         let echoed = &request.columns()[echoed.count()..];
-        let columns: Vec<ArrayRef> = views.iter().flatten().chain(echoed).cloned().collect();
+        let mut features = Cells::default();
+        views.iter().for_each(|cells| features.extend(cells));
+        features.columns.extend(echoed.iter().cloned());
         assert!(
-            columns.iter().all(|c| c.len() == request.num_rows()),
+            features
+                .columns
+                .iter()
+                .all(|c| c.len() == request.num_rows()),
             "one feature row for each request row"
         );
-        let field = |c: &Column| Field::new(&c.name, c.data_type.clone(), true);
-        let schema = Schema::new(self.spec.features.iter().map(field).collect::<Vec<_>>());
-        RecordBatch::try_new(Arc::new(schema), columns).map_err(|e| {
-            PortError::with_source(ErrorKind::Internal, "features do not fit their service", e)
-        })
+        Ok(features)
     }
 }
 

@@ -58,6 +58,21 @@ pub enum TrainingError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A cell has no value, and the set is to have no such cell.
+    #[error(
+        "feature {feature} of service {service} failed for {key}: {why}; mend the expression, or build \
+         with --on-error null, which makes such cells NULL and lists them"
+    )]
+    Cell {
+        /// Feature service.
+        service: String,
+        /// Its feature.
+        feature: String,
+        /// The row's key, in words.
+        key: String,
+        /// The expression, and what is wrong.
+        why: String,
+    },
     /// Arrow refuses what it was given.
     #[error("cannot {action}")]
     Arrow {
@@ -81,7 +96,7 @@ impl TrainingError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Port(error) => error.kind(),
-            Self::Invalid(_) => ErrorKind::InvalidArgument,
+            Self::Invalid(_) | Self::Cell { .. } => ErrorKind::InvalidArgument,
             Self::TableCut { .. } | Self::TableGap { .. } => ErrorKind::FailedPrecondition,
             Self::File { .. } => ErrorKind::Unavailable,
             Self::Arrow { .. } | Self::Answer(_) | Self::Task(_) => ErrorKind::Internal,

@@ -18,15 +18,19 @@ pub mod verdict;
 pub mod verify;
 
 mod bounded;
+mod cell_errors;
 mod recompute;
 mod sample;
+mod staged;
 mod witness;
 
+pub use cell_errors::SCHEMA as CELL_ERRORS_SCHEMA;
 pub use error::TrainingError;
 pub use manifest::{TableCut, TrainingManifest};
 pub use report::{FeatureTally, Mismatch, Reason, VerifyReport};
+pub use staged::{StagedSet, errors_path, manifest_path, read_manifest};
 pub use training_set::{
-    StagedSet, TrainingSetRequest, archive_tables, build_training_set, read_manifest,
+    AnsweredRows, OnError, TrainingSetRequest, archive_tables, build_training_set,
 };
 pub use verdict::{UNVERIFIED_MAX_SHARE, failures};
 pub use verify::{ArchiveFlush, Verifier, VerifyOptions};

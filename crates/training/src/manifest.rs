@@ -58,6 +58,14 @@ pub struct TrainingManifest {
     pub engine: String,
     /// Rows: those of the spine.
     pub rows: u64,
+    /// Cells that are NULL because an expression failed on their row; the file of errors beside the
+    /// set lists them.
+    #[serde(default)]
+    pub errors: u64,
+    /// Events that a view left out and a row would have seen, by view, where there are any; up to
+    /// [`forebay_core::limits::LEFT_OUT_MAX_ROWS`].
+    #[serde(default)]
+    pub left_out: BTreeMap<String, u64>,
     /// Digest of the output, all its columns.
     pub output_digest: String,
     /// Digest of the reference profile that was made from it, if one was.

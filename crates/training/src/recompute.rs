@@ -249,6 +249,7 @@ impl Recompute<'_> {
                 known,
             )
             .await?;
+        let answer = answer.rows;
         if answer.num_rows() != rows.len() {
             return Err(TrainingError::Answer(format!(
                 "{} rows for {}",

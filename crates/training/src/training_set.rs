@@ -3,25 +3,25 @@
 //! that fails leaves nothing that looks finished. No spine and no set is whole in memory.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
 use std::iter::Peekable;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
 use arrow_select::concat::concat_batches;
 use forebay_core::applied::AppliedViews;
+use forebay_core::fault::LeftOutRows;
 use forebay_core::invariant;
 use forebay_core::limits::SPINE_CHUNK_ROWS;
 use forebay_core::memory::{Budget, Part, Reservation};
-use forebay_core::ports::{Archive, Known, PointInTime, TableScan};
+use forebay_core::ports::{Archive, Known, PointInTime, SpineAnswer, TableScan};
 use forebay_core::progress::Applied;
 use forebay_core::time::Micros;
 use forebay_core::view::ServiceSpec;
 use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::bounded::Bounded;
+use crate::cell_errors;
 use crate::digest::TableDigest;
 use crate::error::TrainingError;
 use crate::manifest::{MANIFEST_FORMAT, TableCut, TrainingManifest};
@@ -43,8 +43,27 @@ const PART_MIN_ROWS: usize = 1_024;
 /// is read as the batches are taken.
 pub type SpineBatches<'a> = Box<dyn Iterator<Item = PortResult<RecordBatch>> + Send + 'a>;
 
+/// Some rows of a set.
+#[derive(Debug)]
+pub struct AnsweredRows {
+    /// The rows.
+    pub rows: RecordBatch,
+    /// Their cells that are NULL because an expression failed, as [`crate::CELL_ERRORS_SCHEMA`]
+    /// says.
+    pub errors: RecordBatch,
+}
+
 /// Takes the rows of a set, in the order of its spine; the first may be none, for their columns.
-pub type TakeRows<'a> = dyn FnMut(&RecordBatch) -> PortResult<()> + Send + 'a;
+pub type TakeRows<'a> = dyn FnMut(&AnsweredRows) -> PortResult<()> + Send + 'a;
+
+/// What a cell without a value makes of a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    /// It is NULL, and told of.
+    Null,
+    /// There is no set.
+    Fail,
+}
 
 /// What to build.
 pub struct TrainingSetRequest<'a> {
@@ -62,6 +81,8 @@ pub struct TrainingSetRequest<'a> {
     pub cuts: BTreeMap<String, TrainingTable>,
     /// The set that is built again, over the offsets that it was built over.
     pub again: Option<&'a TrainingManifest>,
+    /// What a cell without a value makes of it.
+    pub on_error: OnError,
     /// What the rows that are answered at a time draw on.
     pub memory: &'a Arc<Budget>,
     /// Name and version of the engine.
@@ -135,6 +156,7 @@ pub async fn build_training_set(
         tables,
         cuts,
         again,
+        on_error,
         memory,
         engine: engine_name,
         now_us,
@@ -151,6 +173,7 @@ pub async fn build_training_set(
         time_column,
         tables: &bounded,
         again,
+        on_error,
     };
     let digests = asked.answer(Parts::of(spine, memory), take).await?;
     let cut = |table: &TrainingTable| TableCut {
@@ -178,6 +201,8 @@ pub async fn build_training_set(
         offsets: cut_of(service, &cuts, again)?,
         engine: engine_name.to_owned(),
         rows: digests.rows,
+        errors: digests.errors,
+        left_out: left_out_of(service, &digests.left_out),
         output_digest: digests.output,
         profile_digest: None,
         built_at_us: now_us,
@@ -191,6 +216,7 @@ struct Asked<'a> {
     time_column: &'a str,
     tables: &'a Bounded<'a>,
     again: Option<&'a TrainingManifest>,
+    on_error: OnError,
 }
 
 /// What a spine and its answers came to.
@@ -198,6 +224,9 @@ struct Digests {
     spine: String,
     output: String,
     rows: u64,
+    errors: u64,
+    /// For each view what it leaves out.
+    left_out: Vec<LeftOutRows>,
 }
 
 impl Asked<'_> {
@@ -208,7 +237,8 @@ impl Asked<'_> {
         take: &mut TakeRows<'_>,
     ) -> Result<Digests, TrainingError> {
         let mut digests: Option<(TableDigest, TableDigest)> = None;
-        let (mut asked, mut rows) = (0, 0);
+        let (mut asked, mut rows, mut errors) = (0, 0, 0);
+        let mut left_out = vec![LeftOutRows::default(); self.service.views.len()];
         for part in spine {
             let (part, _held) = part?;
             asked += part.num_rows() as u64;
@@ -227,13 +257,19 @@ impl Asked<'_> {
                 let (of_spine, of_rows) = digests.get_or_insert_with(|| {
                     (
                         TableDigest::new(part.schema()),
-                        TableDigest::new(answer.schema()),
+                        TableDigest::new(answer.rows.schema()),
                     )
                 });
                 of_spine.update(&part)?;
-                of_rows.update(&answer)?;
-                rows += answer.num_rows() as u64;
-                take(&answer)?;
+                of_rows.update(&answer.rows)?;
+                left_out
+                    .iter_mut()
+                    .zip(&answer.left_out)
+                    .for_each(|(all, more)| all.extend(more));
+                let answered = self.told(&part, answer, rows)?;
+                rows += answered.rows.num_rows() as u64;
+                errors += answered.errors.num_rows() as u64;
+                take(&answered)?;
             }
             invariant!(
                 RowPerSpineRow,
@@ -248,10 +284,41 @@ impl Asked<'_> {
             spine: spine.finish(),
             output: output.finish(),
             rows,
+            errors,
+            left_out,
         })
     }
 
-    async fn answer_part(&self, part: &RecordBatch) -> Result<RecordBatch, TrainingError> {
+    /// `answer` to `part`, whose first row is number `first` of the set.
+    fn told(
+        &self,
+        part: &RecordBatch,
+        answer: SpineAnswer,
+        first: u64,
+    ) -> Result<AnsweredRows, TrainingError> {
+        let (spine, faults) = ((part, self.time_column), &answer.faults);
+        let errors = cell_errors::told(self.service, spine, faults, first)?;
+        let first = faults.iter().min_by_key(|fault| (fault.row, fault.column));
+        if let (Some(first), OnError::Fail) = (first, self.on_error) {
+            let feature = self.service.features[first.column].name.clone();
+            let text = |name: &str| {
+                let texts = errors.column_by_name(name)?.as_string_opt::<i32>()?;
+                Some(texts.value(0).to_owned())
+            };
+            return Err(TrainingError::Cell {
+                service: self.service.name.clone(),
+                feature,
+                key: text("key").unwrap_or_default(),
+                why: first.to_string(),
+            });
+        }
+        Ok(AnsweredRows {
+            rows: answer.rows,
+            errors,
+        })
+    }
+
+    async fn answer_part(&self, part: &RecordBatch) -> Result<SpineAnswer, TrainingError> {
         let rows = part.num_rows();
         let known = match self.again {
             Some(manifest) => manifest.known(self.service, rows)?,
@@ -262,14 +329,27 @@ impl Asked<'_> {
             .engine
             .training_set(asked.0, part.clone(), asked.1, self.tables, known)
             .await?;
-        if answer.num_rows() == rows {
+        if answer.rows.num_rows() == rows {
             return Ok(answer);
         }
         Err(TrainingError::Answer(format!(
             "{} rows for a spine of {rows}",
-            answer.num_rows()
+            answer.rows.num_rows()
         )))
     }
+}
+
+/// How many events each view leaves out, where there are any.
+fn left_out_of(service: &ServiceSpec, left_out: &[LeftOutRows]) -> BTreeMap<String, u64> {
+    let mut of_view: BTreeMap<&str, LeftOutRows> = BTreeMap::new();
+    for (binding, rows) in service.views.iter().zip(left_out) {
+        // A service may read a view more than once.
+        of_view.entry(&binding.view.name).or_default().extend(rows);
+    }
+    let counted = of_view.into_iter().filter(|(_, rows)| rows.count() > 0);
+    counted
+        .map(|(view, rows)| (view.to_owned(), rows.count() as u64))
+        .collect()
 }
 
 /// Whether fewer rows at once may do.
@@ -355,112 +435,4 @@ fn cut_of(
         }
     }
     Ok(offsets)
-}
-
-/// Where the manifest of the set at `path` lies.
-#[must_use]
-pub fn manifest_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".manifest.json");
-    PathBuf::from(name)
-}
-
-/// A set on its way to disk: its file appears whole or not at all, the manifest last; a set without
-/// one is not finished.
-#[derive(Debug)]
-pub struct StagedSet {
-    path: PathBuf,
-    rows: Staged,
-}
-
-impl StagedSet {
-    /// The set that will lie at `path`.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub fn create(path: &Path) -> Result<Self, TrainingError> {
-        Ok(Self {
-            path: path.to_owned(),
-            rows: Staged::create(path)?,
-        })
-    }
-
-    /// Where its rows are to be written.
-    ///
-    /// # Errors
-    /// The process has no descriptor left.
-    pub fn rows_file(&self) -> Result<File, TrainingError> {
-        let file = self.rows.file.try_clone();
-        file.map_err(|e| TrainingError::file("write", &self.path, e))
-    }
-
-    /// Its rows are written: put them and `manifest` in place.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub fn finish(self, manifest: &TrainingManifest) -> Result<(), TrainingError> {
-        self.rows.finish()?;
-        let path = manifest_path(&self.path);
-        let mut beside = Staged::create(&path)?;
-        beside
-            .file
-            .write_all(manifest.encode().as_bytes())
-            .map_err(|e| TrainingError::file("write", &path, e))?;
-        beside.finish()
-    }
-}
-
-/// The manifest of the set at `path`.
-///
-/// # Errors
-/// There is none, or it cannot be read.
-pub fn read_manifest(path: &Path) -> Result<TrainingManifest, TrainingError> {
-    let manifest = manifest_path(path);
-    let text =
-        fs::read_to_string(&manifest).map_err(|e| TrainingError::file("read", &manifest, e))?;
-    TrainingManifest::decode(&text)
-}
-
-/// A file that takes its name when it is whole; dropped before, it goes.
-#[derive(Debug)]
-struct Staged {
-    path: PathBuf,
-    unfinished: PathBuf,
-    file: File,
-    is_finished: bool,
-}
-
-impl Staged {
-    fn create(path: &Path) -> Result<Self, TrainingError> {
-        let mut unfinished = path.as_os_str().to_owned();
-        unfinished.push(".unfinished");
-        let unfinished = PathBuf::from(unfinished);
-        let file = File::create(&unfinished).map_err(|e| TrainingError::file("write", path, e))?;
-        Ok(Self {
-            path: path.to_owned(),
-            unfinished,
-            file,
-            is_finished: false,
-        })
-    }
-
-    fn finish(mut self) -> Result<(), TrainingError> {
-        let done = self.file.sync_all();
-        done.and_then(|()| fs::rename(&self.unfinished, &self.path))
-            .map_err(|e| TrainingError::file("write", &self.path, e))?;
-        self.is_finished = true;
-        Ok(())
-    }
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        if self.is_finished {
-            return;
-        }
-        if let Err(error) = fs::remove_file(&self.unfinished) {
-            let path = self.unfinished.display();
-            tracing::warn!(%path, %error, "an unfinished file stays behind");
-        }
-    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::SchemaRef;
 
+use crate::cells::Cells;
 use crate::error::PortResult;
 use crate::view::{FoldBatch, ServiceSpec, ViewSpec};
 
@@ -20,6 +21,9 @@ pub trait CompiledView: Send + Sync + Debug {
     /// them. The others may hold anything, NULL too.
     fn reads(&self) -> &[usize];
 
+    /// For each key column of the spec the source's column that it is.
+    fn key_columns(&self) -> &[usize];
+
     /// Filter and project decoded rows of the view's source into what tiles fold. A row on which an
     /// expression fails (overflow, division by zero) is in [`FoldBatch::left_out`].
     ///
@@ -30,17 +34,18 @@ pub trait CompiledView: Send + Sync + Debug {
     /// Names and types of the view's features (after *post*).
     fn features(&self) -> SchemaRef;
 
-    /// From aggregates (arrays as [`ViewSpec::aggregates`]) to features. Does not apply presence:
-    /// callers NULL the rows whose status is not `Present`.
+    /// From aggregates (arrays as [`ViewSpec::aggregates`]) to features. A feature whose expression
+    /// fails on a row is NULL there and among the faults. Does not apply presence: callers take the
+    /// rows whose status is not `Present` out by [`Cells::without`].
     ///
     /// # Errors
-    /// An expression fails on the data.
+    /// Something else than a row.
     fn finish(
         &self,
         keys: &[ArrayRef],
         at: &TimestampMicrosecondArray,
-        aggregates: &[ArrayRef],
-    ) -> PortResult<Vec<ArrayRef>>;
+        aggregates: &Cells,
+    ) -> PortResult<Cells>;
 }
 
 /// A feature service, compiled: its on-demand expressions.
@@ -52,11 +57,13 @@ pub trait CompiledService: Send + Sync + Debug {
     fn views(&self) -> &[Arc<dyn CompiledView>];
 
     /// From request rows and the features of each view (as [`CompiledView::features`], presence
-    /// applied) to the service's features, one row for each request row.
+    /// applied) to the service's features, one row for each request row. A feature whose expression
+    /// fails on a row is NULL there and among the faults, as is one over a view's feature that has
+    /// no value.
     ///
     /// # Errors
-    /// An expression fails on the data.
-    fn finish(&self, request: &RecordBatch, views: &[Vec<ArrayRef>]) -> PortResult<RecordBatch>;
+    /// Something else than a row.
+    fn finish(&self, request: &RecordBatch, views: &[Cells]) -> PortResult<Cells>;
 }
 
 /// A boolean expression over a source's rows: the label of a monitor. NULL is no label.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
+use crate::cells::CellFault;
 use crate::error::PortResult;
 use crate::memory::Reservation;
 use crate::time::Micros;
@@ -19,6 +20,9 @@ use super::state_reader::{At, ShardEpoch};
 pub struct FeatureAnswer {
     /// The service's features, one row for each request row.
     pub features: RecordBatch,
+    /// Cells of the features that are NULL because an expression failed on their row, ascending by
+    /// feature, then by row.
+    pub faults: Vec<CellFault>,
     /// For each view of the service, for each row, its status.
     pub status: Vec<Vec<FeatureStatus>>,
     /// For each view, for each row, its newest event time.

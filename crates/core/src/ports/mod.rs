@@ -36,7 +36,7 @@ pub use log::{DeadLetter, EventLog, LogFault, LogPosition, Origin, SourceBatch};
 pub use log_inspector::{FirstRecord, LogBounds, LogInspector, TopicFacts};
 pub use log_notes::{AcceptedGap, LogNotes, TopicNote};
 pub use online::OnlineStore;
-pub use point_in_time::{Known, PointInTime};
+pub use point_in_time::{Known, PointInTime, SpineAnswer};
 pub use publish::{Publication, Publisher};
 pub use runtime::{Body, Runtime, Task};
 pub use scan::{ColumnRange, ORIGIN, RowStream, Scan, ScanOrder, TableScan};

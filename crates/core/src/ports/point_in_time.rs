@@ -7,7 +7,9 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 
+use crate::cells::CellFault;
 use crate::error::PortResult;
+use crate::fault::LeftOutRows;
 use crate::ports::scan::TableScan;
 use crate::progress::Applied;
 
@@ -26,11 +28,23 @@ pub enum Known {
     },
 }
 
+/// What a spine is answered with.
+#[derive(Debug)]
+pub struct SpineAnswer {
+    /// One row for each spine row, in its order: all spine columns, then the service's features.
+    pub rows: RecordBatch,
+    /// Cells of the features that are NULL because an expression failed on their row, ascending by
+    /// feature, then by row. Columns count the features.
+    pub faults: Vec<CellFault>,
+    /// For each view of the service the events that it leaves out and a spine row would see: they
+    /// are of its key and not younger than its instant.
+    pub left_out: Vec<LeftOutRows>,
+}
+
 /// Point-in-time values for a spine: the probe lowering.
 #[async_trait]
 pub trait PointInTime: Send + Sync + Debug {
-    /// One row out for each row of `spine`, in its order: all spine columns, then the service's
-    /// features. `spine` holds the service's request columns and `time_column` (any timestamp type;
+    /// One row out for each row of `spine`. It holds the service's request columns and `time_column` (any timestamp type;
     /// naive is UTC; NULL is an error that names the row). The events of each source are scanned
     /// from the table of its name in `tables`: the columns that the views read, narrowed by the
     /// spine's instants and keys and by the offsets of `known`.
@@ -45,5 +59,5 @@ pub trait PointInTime: Send + Sync + Debug {
         time_column: &str,
         tables: &dyn TableScan,
         known: Known,
-    ) -> PortResult<RecordBatch>;
+    ) -> PortResult<SpineAnswer>;
 }

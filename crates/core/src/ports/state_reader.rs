@@ -5,8 +5,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use arrow_array::ArrayRef;
-
+use crate::cells::Cells;
 use crate::error::PortResult;
 use crate::key::KeyBuffer;
 use crate::memory::Reservation;
@@ -46,8 +45,9 @@ pub struct ShardEpoch {
 /// What a view answers for a list of keys.
 #[derive(Debug, Clone)]
 pub struct ViewRows {
-    /// Arrays as [`ViewSpec::aggregates`]; rows whose status is not `Present` are NULL.
-    pub aggregates: Vec<ArrayRef>,
+    /// Arrays as [`ViewSpec::aggregates`]; rows whose status is not `Present` are NULL
+    /// and no faults.
+    pub aggregates: Cells,
     /// One for each key.
     pub status: Vec<FeatureStatus>,
     /// Newest event time at or before the read's instant, one for each key.

@@ -18,12 +18,12 @@ mod run;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use forebay_core::memory::{Budget, Part, Reservation};
 use forebay_core::ports::{
-    CompiledService, CompiledView, Known, PointInTime, RowStream, TableScan,
+    CompiledService, CompiledView, Known, PointInTime, RowStream, SpineAnswer, TableScan,
 };
 use forebay_core::view::ServiceView;
 use forebay_core::{ErrorKind, PortError, PortResult};
@@ -75,7 +75,7 @@ impl PointInTime for BatchEngine {
         time_column: &str,
         tables: &dyn TableScan,
         known: Known,
-    ) -> PortResult<RecordBatch> {
+    ) -> PortResult<SpineAnswer> {
         if !matches!(known, Known::All) {
             return Err(EngineError::Input(
                 "the batch lowering answers over all events alone; ask the probe lowering for applied offsets"
@@ -132,7 +132,7 @@ struct Job {
 }
 
 impl Job {
-    fn run(self) -> Result<RecordBatch> {
+    fn run(self) -> Result<SpineAnswer> {
         let Self {
             session,
             environment,
@@ -143,29 +143,24 @@ impl Job {
         } = self;
         let spec = Arc::clone(service.spec());
         let mut features = Vec::with_capacity(views.len());
+        let mut left_out = Vec::with_capacity(views.len());
         for (binding, (view, rows)) in spec.views.iter().zip(views) {
-            let events = read_events(&view, rows, &mut memory)?;
+            let virtual_rows = VirtualRows {
+                view: &view,
+                keys: spine.keys(binding)?,
+                at: spine.at(),
+            };
+            let events = read_events(&virtual_rows, rows, &mut memory)?;
+            left_out.push(events.left_out);
             let run_in = (&session, &environment);
-            features.push(features_of(run_in, &spine, binding, &view, events)?);
+            features.push(run_view(run_in, events.rows, &virtual_rows)?);
             memory.shrink_to(0);
         }
         let answer = service.finish(spine.request(), &features)?;
-        spine.answer(&spec, &answer)
+        Ok(SpineAnswer {
+            rows: spine.answer(&spec, &answer.columns)?,
+            faults: answer.faults,
+            left_out,
+        })
     }
-}
-
-/// Features of one view for all spine rows, presence applied.
-fn features_of(
-    run_in: (&Session, &Arc<RuntimeEnv>),
-    spine: &Spine,
-    binding: &ServiceView,
-    view: &View,
-    events: Vec<RecordBatch>,
-) -> Result<Vec<ArrayRef>> {
-    let virtual_rows = VirtualRows {
-        view,
-        keys: spine.keys(binding)?,
-        at: spine.at(),
-    };
-    run_view(run_in, events, &virtual_rows)
 }

@@ -20,14 +20,16 @@ use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::collect;
+use forebay_core::cells::Cells;
+use forebay_core::fault::LeftOutRows;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{CompiledView, RowStream};
 use forebay_core::time::{Micros, timestamp_type};
-use forebay_core::view::ViewSpec;
+use forebay_core::view::{FoldBatch, ViewSpec};
 
 use super::lowering::{column, windows};
 use crate::error::{EngineError, Result};
-use crate::input::{TableReader, apply_presence};
+use crate::input::{EventBatch, LeftOut, Places, SpineKeys, TableReader, apply_presence};
 use crate::session::Session;
 use crate::view::View;
 
@@ -71,39 +73,61 @@ pub(super) fn needed(view: &View) -> Vec<bool> {
         .collect()
 }
 
-/// All events of `rows` that the view folds, as rows of the table; `memory` grows by what they
-/// hold.
+/// The events of one view.
+pub(super) struct ViewEvents {
+    /// Those that it folds, as rows of the table.
+    pub(super) rows: Vec<RecordBatch>,
+    /// Those that it leaves out and a spine row would see.
+    pub(super) left_out: LeftOutRows,
+}
+
+/// All events of `rows`, for the view of `asked`; `memory` grows by what they hold.
 pub(super) fn read_events(
-    view: &View,
+    asked: &VirtualRows<'_>,
     rows: RowStream,
     memory: &mut Reservation,
-) -> Result<Vec<RecordBatch>> {
-    let needed = needed(view);
+) -> Result<ViewEvents> {
+    let view = asked.view;
+    let (needed, source) = (needed(view), view.source());
     let schema = table_schema(view.spec());
+    let keys = SpineKeys::new(&asked.keys, asked.at.values())?;
+    let (mut places, mut left_out) = (Places::new(&source.topic), LeftOut::default());
     let mut batches = Vec::new();
-    TableReader::new(view.source(), &needed).read(rows, &mut |events| {
+    TableReader::new(source, &needed).read(rows, &mut |events| {
         let folded = view.fold(&events.rows)?;
-        let rows = folded.source_rows.len();
-        let source_rows = UInt32Array::from(folded.source_rows);
-        let pick = |array: &dyn Array| {
-            take(array, &source_rows, None)
-                .map_err(|e| EngineError::Internal(format!("pick the rows that count: {e}")))
-        };
-        let mut columns = folded.keys;
-        columns.push(Arc::new(folded.times.with_data_type(timestamp_type())));
-        columns.extend(folded.arguments);
-        columns.extend(folded.filters.into_iter().map(|f| Arc::new(f) as ArrayRef));
-        columns.push(Arc::new(BooleanArray::from(vec![true; rows])));
-        columns.push(Arc::new(BooleanArray::from(vec![false; rows])));
-        columns.push(new_null_array(&DataType::Int64, rows));
-        columns.push(pick(&events.partition)?);
-        columns.push(pick(&events.offset)?);
-        let batch = table_batch(&schema, columns)?;
+        let place = places.of(&events);
+        let noted = (&events, source.time_column, place.as_slice());
+        left_out.note(view, noted, &folded.left_out, &keys)?;
+        let batch = table_batch(&schema, event_columns(folded, &events)?)?;
         memory.grow(batch.get_array_memory_size())?;
         batches.push(batch);
         Ok(())
     })?;
-    Ok(batches)
+    let at_us = asked.at.values();
+    Ok(ViewEvents {
+        rows: batches,
+        left_out: left_out.seen(view.spec(), (&keys, at_us), &places, |_, _| true),
+    })
+}
+
+/// The table's columns for what was folded of `events`.
+fn event_columns(folded: FoldBatch, events: &EventBatch) -> Result<Vec<ArrayRef>> {
+    let rows = folded.source_rows.len();
+    let source_rows = UInt32Array::from(folded.source_rows);
+    let pick = |array: &dyn Array| {
+        take(array, &source_rows, None)
+            .map_err(|e| EngineError::Internal(format!("pick the rows that count: {e}")))
+    };
+    let mut columns = folded.keys;
+    columns.push(Arc::new(folded.times.with_data_type(timestamp_type())));
+    columns.extend(folded.arguments);
+    columns.extend(folded.filters.into_iter().map(|f| Arc::new(f) as ArrayRef));
+    columns.push(Arc::new(BooleanArray::from(vec![true; rows])));
+    columns.push(Arc::new(BooleanArray::from(vec![false; rows])));
+    columns.push(new_null_array(&DataType::Int64, rows));
+    columns.push(pick(&events.partition)?);
+    columns.push(pick(&events.offset)?);
+    Ok(columns)
 }
 
 fn table_batch(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
@@ -154,7 +178,7 @@ pub(super) fn run_view(
     (session, environment): (&Session, &Arc<RuntimeEnv>),
     mut events: Vec<RecordBatch>,
     virtual_rows: &VirtualRows<'_>,
-) -> Result<Vec<ArrayRef>> {
+) -> Result<Cells> {
     let view = virtual_rows.view;
     let spec = view.spec();
     events.push(virtual_rows.batch()?);
@@ -179,9 +203,9 @@ pub(super) fn run_view(
         .collect::<Result<_>>()?;
     // A row that nobody has an answer for has no aggregates either, whatever a count of nothing is.
     let at_us = virtual_rows.at.values();
-    let known = apply_presence(&aggregates, &newest_us, at_us, spec.ttl_us)?;
+    let known = apply_presence(aggregates.into(), &newest_us, at_us, spec.ttl_us)?;
     let features = view.finish(&virtual_rows.keys, virtual_rows.at, &known)?;
-    apply_presence(&features, &newest_us, at_us, spec.ttl_us)
+    apply_presence(features, &newest_us, at_us, spec.ttl_us)
 }
 
 /// For each spine row where its result lies; NULL where it has none.

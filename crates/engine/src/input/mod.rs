@@ -8,7 +8,10 @@
 
 mod cast;
 mod events;
+mod keys;
+mod left_out;
 mod lookup;
+mod places;
 mod presence;
 mod spine;
 #[cfg(test)]
@@ -16,7 +19,10 @@ mod tests;
 mod worker;
 
 pub(crate) use events::{EventBatch, TableReader, event_scan};
+pub(crate) use keys::SpineKeys;
+pub(crate) use left_out::LeftOut;
 pub(crate) use lookup::{open_table, source_of};
+pub(crate) use places::Places;
 pub(crate) use presence::apply_presence;
 pub(crate) use spine::Spine;
 pub(crate) use worker::{STACK_BYTES, in_background};

@@ -2,29 +2,24 @@
 //! event is older than the TTL, are NULL in every column. The rule is core's [`feature_status`];
 //! both lowerings end here.
 
-use arrow_array::{ArrayRef, BooleanArray};
-use arrow_select::nullif::nullif;
+use arrow_array::BooleanArray;
+use forebay_core::cells::Cells;
 use forebay_core::time::Micros;
 use forebay_core::view::{FeatureStatus, feature_status};
 
-use crate::error::{EngineError, Result};
+use crate::error::Result;
 
 /// `features` with NULL where the status of (`newest_us`, `at_us`) is not `Present`. All are
 /// equally long.
 pub(crate) fn apply_presence(
-    features: &[ArrayRef],
+    features: Cells,
     newest_us: &[Option<Micros>],
     at_us: &[Micros],
     ttl_us: Option<Micros>,
-) -> Result<Vec<ArrayRef>> {
+) -> Result<Cells> {
     let absent = |(newest, at): (&Option<Micros>, &Micros)| {
         Some(feature_status(*newest, *at, ttl_us) != FeatureStatus::Present)
     };
     let absent: BooleanArray = newest_us.iter().zip(at_us).map(absent).collect();
-    features
-        .iter()
-        .map(|array| {
-            nullif(array, &absent).map_err(|e| EngineError::Internal(format!("presence: {e}")))
-        })
-        .collect()
+    Ok(features.without(&absent)?)
 }

@@ -82,16 +82,8 @@ impl Spine {
     pub(crate) fn answer(
         self,
         service: &ServiceSpec,
-        features: &RecordBatch,
+        features: &[ArrayRef],
     ) -> Result<RecordBatch> {
-        if features.num_rows() != self.rows.num_rows() {
-            return Err(EngineError::Internal(format!(
-                "service {} gave {} rows for a spine of {}",
-                service.name,
-                features.num_rows(),
-                self.rows.num_rows()
-            )));
-        }
         let schema = self.rows.schema();
         let renamed = schema
             .fields()
@@ -113,7 +105,7 @@ impl Spine {
             .rows
             .columns()
             .iter()
-            .chain(features.columns())
+            .chain(features)
             .cloned()
             .collect();
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows.num_rows()));

@@ -15,8 +15,8 @@ use forebay_core::value::Value;
 use forebay_core::view::FoldBatch;
 use forebay_core::{ErrorKind, PortError};
 
-use super::keys::SpineKeys;
 use crate::error::{EngineError, Result};
+use crate::input::SpineKeys;
 
 /// Where one event stands, in time, in the log and in memory.
 #[derive(Debug, Clone, Copy)]

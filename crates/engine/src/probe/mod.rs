@@ -63,7 +63,6 @@
 mod answers;
 mod collect;
 mod fold;
-mod keys;
 mod narrow;
 mod plan;
 mod slide;
@@ -76,22 +75,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use forebay_core::PortResult;
+use forebay_core::cells::Cells;
+use forebay_core::fault::LeftOutRows;
 use forebay_core::memory::{Budget, Part};
 use forebay_core::ports::{
-    CompiledService, CompiledView, Known, PointInTime, RowStream, Scan, TableScan,
+    CompiledService, Known, PointInTime, RowStream, Scan, SpineAnswer, TableScan,
 };
 use forebay_core::source::SourceDef;
-use forebay_core::view::ServiceSpec;
 use parking_lot::Mutex;
 
 use crate::catalog::Catalog;
 use crate::error::{EngineError, Result};
-use crate::input::{STACK_BYTES, Spine, TableReader, in_background, open_table, source_of};
+use crate::input::{Places, STACK_BYTES, Spine, TableReader, in_background, open_table, source_of};
 use narrow::Seen;
-use view::{Places, ViewProbe};
+use view::{ViewAnswer, ViewProbe};
 
 /// The probe lowering over one catalog.
 #[derive(Debug, Clone)]
@@ -135,7 +135,7 @@ impl ProbeEngine {
                 let reads = service.views()[*view].reads();
                 reads.iter().for_each(|column| needed[*column] = true);
             }
-            let scan = self.scan(&source, &needed, &views, &spec, &spine, &known)?;
+            let scan = scan(&source, &needed, &views, service.as_ref(), &spine, &known)?;
             let scan = scan.drawing(&self.memory, Part::PointInTime);
             let rows = open_table(tables, name, first, scan).await?;
             sources.push(SourceJob {
@@ -153,40 +153,6 @@ impl ProbeEngine {
             memory: Arc::clone(&self.memory),
         })
     }
-
-    /// What the spine can see of one table.
-    fn scan(
-        &self,
-        source: &SourceDef,
-        needed: &[bool],
-        views: &[usize],
-        spec: &ServiceSpec,
-        spine: &Spine,
-        known: &Known,
-    ) -> Result<Scan> {
-        let keys = views
-            .iter()
-            .map(|view| spine.keys(&spec.views[*view]))
-            .collect::<Result<Vec<_>>>()?;
-        let seen = views.iter().zip(&keys).map(|(view, keys)| {
-            let spec = spec.views[*view].view.as_ref();
-            let compiled = self.catalog.view(&spec.name);
-            let compiled = compiled.filter(|view| view.spec().id == spec.id);
-            Seen {
-                spec,
-                key_columns: compiled.map(|view| view.key_columns()),
-                keys,
-            }
-        });
-        let seen: Vec<Seen<'_>> = seen.collect();
-        Ok(narrow::scan(
-            source,
-            needed,
-            &seen,
-            spine.at().values(),
-            known,
-        ))
-    }
 }
 
 #[async_trait]
@@ -198,10 +164,39 @@ impl PointInTime for ProbeEngine {
         time_column: &str,
         tables: &dyn TableScan,
         known: Known,
-    ) -> PortResult<RecordBatch> {
+    ) -> PortResult<SpineAnswer> {
         let job = self.job(service, spine, time_column, tables, known).await?;
         Ok(in_background("forebay-probe", move || job.run()).await?)
     }
+}
+
+/// What the spine can see of one table.
+fn scan(
+    source: &SourceDef,
+    needed: &[bool],
+    views: &[usize],
+    service: &dyn CompiledService,
+    spine: &Spine,
+    known: &Known,
+) -> Result<Scan> {
+    let spec = service.spec();
+    let keys = views
+        .iter()
+        .map(|view| spine.keys(&spec.views[*view]))
+        .collect::<Result<Vec<_>>>()?;
+    let seen = views.iter().zip(&keys).map(|(view, keys)| Seen {
+        spec: spec.views[*view].view.as_ref(),
+        key_columns: service.views()[*view].key_columns(),
+        keys,
+    });
+    let seen: Vec<Seen<'_>> = seen.collect();
+    Ok(narrow::scan(
+        source,
+        needed,
+        &seen,
+        spine.at().values(),
+        known,
+    ))
 }
 
 fn check_known(known: &Known, views: usize, rows: usize) -> Result<()> {
@@ -241,22 +236,30 @@ struct Job {
 }
 
 impl Job {
-    fn run(self) -> Result<RecordBatch> {
-        let mut features: Vec<Vec<ArrayRef>> = vec![Vec::new(); self.service.spec().views.len()];
-        for (view, arrays) in self.read_sources()? {
-            features[view] = arrays;
+    fn run(self) -> Result<SpineAnswer> {
+        let views = self.service.spec().views.len();
+        let mut features = vec![Cells::default(); views];
+        let mut left_out = vec![LeftOutRows::default(); views];
+        for (view, answer) in self.read_sources()? {
+            features[view] = answer.features;
+            left_out[view] = answer.left_out;
         }
         let answer = self.service.finish(self.spine.request(), &features)?;
-        self.spine.answer(self.service.spec(), &answer)
+        let rows = self.spine.answer(self.service.spec(), &answer.columns)?;
+        Ok(SpineAnswer {
+            rows,
+            faults: answer.faults,
+            left_out,
+        })
     }
 
-    /// Features of each view, by its number. The tables are read side by side, one thread a table,
+    /// The answer of each view, by its number. The tables are read side by side, one thread a table,
     /// as many as there are processors.
     #[allow(
         clippy::disallowed_methods,
         reason = "it computes on rows that are there, and waits for all of its threads"
     )]
-    fn read_sources(&self) -> Result<Vec<(usize, Vec<ArrayRef>)>> {
+    fn read_sources(&self) -> Result<Vec<(usize, ViewAnswer)>> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let next = AtomicUsize::new(0);
         let work = || {
@@ -287,7 +290,7 @@ impl Job {
         })
     }
 
-    fn read_source(&self, job: &SourceJob) -> Result<Vec<(usize, Vec<ArrayRef>)>> {
+    fn read_source(&self, job: &SourceJob) -> Result<Vec<(usize, ViewAnswer)>> {
         let spec = self.service.spec();
         let mut probes = job
             .views
@@ -305,21 +308,23 @@ impl Job {
         let mut places = Places::new(&job.source.topic);
         let rows = job.rows.lock().take();
         let rows = rows.ok_or_else(|| EngineError::Internal("a table is read twice".to_owned()))?;
+        let time = job.source.time_column;
         TableReader::new(&job.source, &job.needed).read(rows, &mut |batch| {
             let place = places.of(&batch);
             probes
                 .iter_mut()
-                .try_for_each(|probe| probe.add(&batch, &place))
+                .try_for_each(|probe| probe.add(&batch, time, &place))
         })?;
         let answered = job.views.iter().zip(probes).map(|(number, probe)| {
-            let features = match &self.known {
-                Known::All => probe.answer(self.spine.at(), None)?,
+            let answer = match &self.known {
+                Known::All => probe.answer(self.spine.at(), None, &places)?,
                 Known::Applied { cuts, index } => {
                     let cuts = places.next_offsets(cuts);
-                    probe.answer(self.spine.at(), Some((&cuts, &index[*number])))?
+                    let cuts = Some((cuts.as_slice(), index[*number].as_slice()));
+                    probe.answer(self.spine.at(), cuts, &places)?
                 }
             };
-            Ok((*number, features))
+            Ok((*number, answer))
         });
         answered.collect()
     }

@@ -20,8 +20,8 @@ use crate::input::event_scan;
 /// One view over the table, as narrowing sees it.
 pub(super) struct Seen<'a> {
     pub(super) spec: &'a ViewSpec,
-    /// For each key column of the view the source's column that it is; None where that is unknown.
-    pub(super) key_columns: Option<&'a [usize]>,
+    /// For each key column of the view the source's column that it is.
+    pub(super) key_columns: &'a [usize],
     /// The spine's keys.
     pub(super) keys: &'a [ArrayRef],
 }
@@ -48,7 +48,7 @@ pub(super) fn scan(
 fn times(source: &SourceDef, views: &[Seen<'_>], at_us: &[Micros]) -> Option<ColumnRange> {
     let (first, last) = (at_us.iter().min()?, at_us.iter().max()?);
     let from = views.iter().map(|view| {
-        let reach = view.spec.ttl_us.and_then(|_| view.spec.retention_us());
+        let reach = view.spec.reach_us();
         reach.map_or(Micros::MIN, |reach| first.saturating_sub(reach))
     });
     let time = &source.columns[source.time_column].name;
@@ -57,10 +57,10 @@ fn times(source: &SourceDef, views: &[Seen<'_>], at_us: &[Micros]) -> Option<Col
 
 /// The ranges of the spine's keys, where all views agree on what a key is.
 fn keys(source: &SourceDef, views: &[Seen<'_>]) -> Vec<ColumnRange> {
-    let Some(columns) = views.first().and_then(|view| view.key_columns) else {
+    let Some(columns) = views.first().map(|view| view.key_columns) else {
         return Vec::new();
     };
-    if views.iter().any(|view| view.key_columns != Some(columns)) {
+    if views.iter().any(|view| view.key_columns != columns) {
         return Vec::new();
     }
     let range = |(number, column): (usize, &usize)| {

@@ -16,11 +16,11 @@ use proptest::prelude::*;
 
 use super::answers::Answers;
 use super::collect::{BatchPlaces, Collector, Event, Events};
-use super::keys::SpineKeys;
 use super::plan::{Probe, window_plans};
 use super::slide::slide;
 use super::tree::Tree;
 use super::view::probes;
+use crate::input::SpineKeys;
 
 const WINDOWS: [Window; 4] = [
     Window::Range { preceding_us: 0 },

@@ -1,89 +1,27 @@
 //! One view of the service: collects its events while the table is read, then answers all of the
 //! spine's rows, key after key, and runs the view's own expressions over the aggregates.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, TimestampMicrosecondArray};
+use forebay_core::cells::Cells;
+use forebay_core::fault::LeftOutRows;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::CompiledView;
-use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::time::Micros;
 use forebay_core::view::ViewSpec;
 
 use super::answers::Answers;
 use super::collect::{BatchPlaces, Collector, Event, Events};
-use super::keys::SpineKeys;
 use super::plan::{Probe, WindowPlan, window_plans};
 use super::slide::slide;
 use super::tree::Tree;
 use crate::error::Result;
-use crate::input::{EventBatch, apply_presence};
+use crate::input::{EventBatch, LeftOut, Places, SpineKeys, apply_presence};
 
 /// What a probe of the tree costs, in events of a walk. Measured roughly; it decides speed, never a
 /// value.
 const TREE_PROBE_EVENTS: usize = 64;
-
-/// The (topic, partition) pairs of one table, numbered.
-#[derive(Debug)]
-pub(super) struct Places {
-    topic: Arc<str>,
-    places: Vec<TopicPartition>,
-    numbers: HashMap<TopicPartition, u32>,
-}
-
-impl Places {
-    /// Of a table whose rows, where they do not say otherwise, are of `topic`.
-    pub(super) fn new(topic: &str) -> Self {
-        Self {
-            topic: topic.into(),
-            places: Vec::new(),
-            numbers: HashMap::new(),
-        }
-    }
-
-    /// The number of each row of `batch`.
-    pub(super) fn of(&mut self, batch: &EventBatch) -> Vec<u32> {
-        let mut last: Option<(Option<&str>, i32, u32)> = None;
-        let place = |row: usize| {
-            let topic = batch.topic.as_ref().map(|topics| topics.value(row));
-            let partition = batch.partition.value(row);
-            match last {
-                Some((t, p, number)) if t == topic && p == partition => number,
-                _ => {
-                    let number = self.number(topic, partition);
-                    last = Some((topic, partition, number));
-                    number
-                }
-            }
-        };
-        (0..batch.rows.num_rows()).map(place).collect()
-    }
-
-    fn number(&mut self, topic: Option<&str>, partition: i32) -> u32 {
-        let topic = topic.map_or_else(|| Arc::clone(&self.topic), Arc::from);
-        let place = TopicPartition::new(topic, partition);
-        if let Some(number) = self.numbers.get(&place) {
-            return *number;
-        }
-        let number = u32::try_from(self.places.len()).expect("partitions are numbered by i32");
-        self.places.push(place.clone());
-        self.numbers.insert(place, number);
-        number
-    }
-
-    /// For each cut the next offset of each place.
-    pub(super) fn next_offsets(&self, cuts: &[Arc<Applied>]) -> Vec<Vec<i64>> {
-        cuts.iter()
-            .map(|cut| {
-                self.places
-                    .iter()
-                    .map(|place| cut.next_offset(place))
-                    .collect()
-            })
-            .collect()
-    }
-}
 
 /// Next offsets by cut and place, and the cut of each spine row.
 pub(super) type Cuts<'a> = (&'a [Vec<i64>], &'a [u32]);
@@ -95,6 +33,15 @@ pub(super) struct ViewProbe {
     key_columns: Vec<ArrayRef>,
     keys: SpineKeys,
     collector: Collector,
+    left_out: LeftOut,
+}
+
+/// What a view answers for all rows of a spine.
+pub(super) struct ViewAnswer {
+    /// Its features, presence applied.
+    pub(super) features: Cells,
+    /// Events that it leaves out and a row would see.
+    pub(super) left_out: LeftOutRows,
 }
 
 impl ViewProbe {
@@ -111,12 +58,17 @@ impl ViewProbe {
             key_columns,
             keys,
             collector: Collector::new(memory),
+            left_out: LeftOut::default(),
         })
     }
 
-    /// Take what the spine can see of `batch`, whose places have these numbers.
-    pub(super) fn add(&mut self, batch: &EventBatch, place: &[u32]) -> Result<()> {
+    /// Take what the spine can see of `batch`, whose places have these numbers; `time` is its column
+    /// of event times.
+    pub(super) fn add(&mut self, batch: &EventBatch, time: usize, place: &[u32]) -> Result<()> {
         let folded = self.view.fold(&batch.rows)?;
+        let (view, events) = (self.view.as_ref(), (batch, time, place));
+        self.left_out
+            .note(view, events, &folded.left_out, &self.keys)?;
         let places = BatchPlaces {
             place,
             partition: batch.partition.values(),
@@ -125,17 +77,19 @@ impl ViewProbe {
         self.collector.add(&folded, &places, &self.keys)
     }
 
-    /// The view's features for all rows, presence applied.
+    /// What the view answers for all rows; `places` are the table's.
     pub(super) fn answer(
         self,
         at: &TimestampMicrosecondArray,
         cuts: Option<Cuts<'_>>,
-    ) -> Result<Vec<ArrayRef>> {
+        places: &Places,
+    ) -> Result<ViewAnswer> {
         let Self {
             view,
             key_columns,
             keys,
             collector,
+            left_out,
         } = self;
         let spec = Arc::clone(view.spec());
         let plans = window_plans(&spec);
@@ -154,9 +108,17 @@ impl ViewProbe {
         for run in probes.chunk_by(|a, b| a.key == b.key) {
             key_probe.answer(run, cuts.map(|(offsets, _)| offsets), &mut answers)?;
         }
+        let left_out = left_out.seen(&spec, (&keys, at.values()), places, |row, event| {
+            cuts.is_none_or(|(offsets, index)| {
+                event.offset < offsets[index[row] as usize][event.place as usize]
+            })
+        });
         let (aggregates, newest_us) = answers.finish()?;
-        let features = view.finish(&key_columns, at, &aggregates)?;
-        apply_presence(&features, &newest_us, at.values(), spec.ttl_us)
+        let features = view.finish(&key_columns, at, &aggregates.into())?;
+        Ok(ViewAnswer {
+            features: apply_presence(features, &newest_us, at.values(), spec.ttl_us)?,
+            left_out,
+        })
     }
 }
 

@@ -13,6 +13,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BooleanArray, UInt32Array, new_empty_array};
 use arrow_schema::DataType;
 use arrow_select::take::take;
+use forebay_core::cells::{CellFault, Cells};
 use forebay_core::{ErrorKind, PortError, PortResult};
 
 use super::choose::Chosen;
@@ -131,16 +132,31 @@ impl Code {
         Arc::clone(&self.nodes[fault.op as usize].text)
     }
 
+    /// `fault` of expression `column` over `inputs`: where a value of these is at fault, in its
+    /// words.
+    pub(crate) fn cell(&self, column: usize, fault: Fault, inputs: &Cells) -> CellFault {
+        let of_input = match self.nodes[fault.op as usize].op {
+            Op::Input(input) => inputs.fault_at(input as usize, fault.row),
+            _ => None,
+        };
+        CellFault {
+            column,
+            row: fault.row,
+            kind: fault.kind,
+            what: of_input.map_or_else(|| self.text(fault), |fault| Arc::clone(&fault.what)),
+        }
+    }
+
     /// The same, and what is wrong.
     pub(crate) fn describe(&self, fault: Fault) -> String {
         format!("{}: {}", self.nodes[fault.op as usize].text, fault.kind)
     }
 
-    /// One value for each expression over `columns`, each `rows` long where it is read.
+    /// One value for each expression over `inputs`, each `rows` long where it is read.
     ///
     /// # Errors
     /// Something else than a row: a defect, memory.
-    pub(crate) fn run(&self, columns: &[ArrayRef], rows: usize) -> PortResult<Vec<Evaluated>> {
+    pub(crate) fn run(&self, inputs: &Cells, rows: usize) -> PortResult<Vec<Evaluated>> {
         if rows == 0 {
             let empty = |data_type: &DataType| Evaluated {
                 array: new_empty_array(data_type),
@@ -150,7 +166,7 @@ impl Code {
         }
         let mut values: Vec<Option<Value>> = vec![None; self.nodes.len()];
         for (index, node) in self.nodes.iter().enumerate() {
-            let value = evaluate(index, node, &values, columns, rows)?;
+            let value = evaluate(index, node, &values, inputs, rows)?;
             values[index] = Some(value);
             for slot in &node.last_reads {
                 values[slot.index()] = None;
@@ -189,7 +205,7 @@ fn evaluate(
     index: usize,
     node: &Node,
     values: &[Option<Value>],
-    columns: &[ArrayRef],
+    inputs: &Cells,
     rows: usize,
 ) -> PortResult<Value> {
     let constant = node.constant;
@@ -201,7 +217,11 @@ fn evaluate(
         faults,
     };
     Ok(match &node.op {
-        Op::Input(column) => value(Arc::clone(&columns[*column as usize]), Faults::new()),
+        Op::Input(column) => {
+            let column = *column as usize;
+            let faults = of_input(index, inputs.faults_of(column));
+            value(Arc::clone(&inputs.columns[column]), faults)
+        }
         Op::Literal(array) => value(Arc::clone(array), Faults::new()),
         Op::Call { kernel, args } => {
             let args: Vec<&Value> = args.iter().map(|slot| read(values, *slot)).collect();
@@ -244,6 +264,21 @@ fn evaluate(
     })
 }
 
+/// The faults that a column of the caller has, as those of operation `index`.
+fn of_input(index: usize, faults: &[CellFault]) -> Faults {
+    let op = op_of(index);
+    let fault = |fault: &CellFault| Fault {
+        row: fault.row,
+        kind: fault.kind,
+        op,
+    };
+    faults.iter().map(fault).collect()
+}
+
+fn op_of(index: usize) -> u32 {
+    u32::try_from(index).expect("code is limited to far fewer operations")
+}
+
 /// A strict operation: a row fails where an argument does, else where the kernel does.
 fn call(
     index: usize,
@@ -265,12 +300,11 @@ fn call(
         let message = format!("{kernel:?} gave {} values for {rows} rows", array.len());
         return Err(PortError::internal(message));
     }
-    let op = u32::try_from(index).expect("code is limited to far fewer operations");
     let sound = args.iter().all(|value| value.faults.is_empty());
     if sound && failed.is_empty() {
         return Ok((array, Faults::new()));
     }
-    let own = raised(&failed, op);
+    let own = raised(&failed, op_of(index));
     let of_args = args.iter().fold(Faults::new(), |faults, value| {
         merge(faults, value.faults(rows))
     });

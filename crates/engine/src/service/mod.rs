@@ -19,10 +19,11 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::LogicalPlan;
+use forebay_core::cells::Cells;
 use forebay_core::digest::digest;
 use forebay_core::ports::{CompiledService, CompiledView};
 use forebay_core::source::Column;
@@ -45,7 +46,6 @@ pub(crate) struct Service {
     spec: Arc<ServiceSpec>,
     views: Vec<Arc<dyn CompiledView>>,
     request: Columns,
-    features: SchemaRef,
     /// Over the request columns, then the features of each view.
     program: Program,
 }
@@ -136,10 +136,6 @@ impl Service {
         features: Vec<Column>,
         program: Program,
     ) -> Self {
-        let fields = features
-            .iter()
-            .map(|c| Field::new(&c.name, c.data_type.clone(), true));
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let columns = request
             .iter()
             .enumerate()
@@ -169,7 +165,6 @@ impl Service {
             spec: Arc::new(spec),
             views,
             request: Columns::new(owner, columns),
-            features: schema,
             program,
         }
     }
@@ -290,32 +285,20 @@ impl CompiledService for Service {
         &self.views
     }
 
-    fn finish(&self, request: &RecordBatch, views: &[Vec<ArrayRef>]) -> PortResult<RecordBatch> {
-        let rows = request.num_rows();
-        let mut columns = self.request.pick(request)?;
+    fn finish(&self, request: &RecordBatch, views: &[Cells]) -> PortResult<Cells> {
+        let mut inputs = Cells::from(self.request.pick(request)?);
         let agree = views.len() == self.views.len()
             && views
                 .iter()
                 .zip(&self.views)
-                .all(|(arrays, view)| arrays.len() == view.features().fields().len());
+                .all(|(cells, view)| cells.columns.len() == view.features().fields().len());
         if !agree {
             return Err(PortError::internal(format!(
                 "feature service {} was given features of other views than it reads",
                 self.spec.name
             )));
         }
-        columns.extend(views.iter().flatten().cloned());
-        let name = |number: usize| format!("feature {}", self.features.field(number).name());
-        let place = |row: usize| format!(" in row {row} of the request");
-        let features = self.program.run_whole(&columns, rows, name, place)?;
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(Arc::clone(&self.features), features, &options).map_err(
-            |error| {
-                PortError::internal(format!(
-                    "feature service {}: a feature is not as declared: {error}",
-                    self.spec.name
-                ))
-            },
-        )
+        views.iter().for_each(|cells| inputs.extend(cells));
+        self.program.run_cells(&inputs, request.num_rows())
     }
 }

@@ -6,6 +6,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
+use forebay_core::cells::{CellFault, Cells};
+use forebay_core::fault::FaultKind;
 use forebay_core::ports::CompiledService;
 
 use crate::catalog::{Catalog, DefinitionFile};
@@ -66,11 +68,12 @@ fn request() -> RecordBatch {
 }
 
 /// Features of view v: c and a.
-fn features() -> Vec<ArrayRef> {
-    vec![
+fn features() -> Cells {
+    let columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from(vec![Some(4), None])),
         Arc::new(Float64Array::from(vec![Some(2.5), None])),
-    ]
+    ];
+    columns.into()
 }
 
 #[test]
@@ -92,36 +95,29 @@ fn expressions_see_request_columns_and_features_alike() {
     let maximum: ArrayRef = Arc::new(Float64Array::from(vec![Some(9.0), None]));
     let asked = request();
     let answer = service
-        .finish(&asked, &[features(), vec![Arc::clone(&maximum)]])
+        .finish(&asked, &[features(), vec![Arc::clone(&maximum)].into()])
         .expect("finishes");
     let float = |i: usize| {
-        answer
-            .column(i)
+        answer.columns[i]
             .as_primitive::<Float64Type>()
             .iter()
             .collect::<Vec<_>>()
     };
     assert!(
-        Arc::ptr_eq(answer.column(0), asked.column(2)) && Arc::ptr_eq(answer.column(6), &maximum)
+        Arc::ptr_eq(&answer.columns[0], asked.column(2))
+            && Arc::ptr_eq(&answer.columns[6], &maximum)
     );
     assert_eq!(float(2), [Some(-7.5), None]);
     assert_eq!(float(3), [Some(4.0), Some(-1.0)]);
     assert_eq!(float(4), [Some(1.0), Some(2.0)]);
     assert_eq!(
-        answer
-            .column(5)
+        answer.columns[5]
             .as_string::<i32>()
             .iter()
             .collect::<Vec<_>>(),
         [Some("A"), None]
     );
-    assert!(
-        answer
-            .schema()
-            .fields()
-            .iter()
-            .all(|field| field.is_nullable())
-    );
+    assert!(service.spec().features.iter().all(|f| f.nullable));
 }
 
 #[test]
@@ -174,16 +170,50 @@ fn one_view_may_be_read_for_two_keys() {
         Arc::new(Float64Array::from(vec![0.5, 1.5])),
     ];
     let answer = service
-        .finish(&request, &[features(), other])
+        .finish(&request, &[features(), other.into()])
         .expect("finishes");
     assert_eq!(
-        answer
-            .column(2)
+        answer.columns[2]
             .as_primitive::<Float64Type>()
             .iter()
             .collect::<Vec<_>>(),
         [Some(2.0), None]
     );
+}
+
+#[test]
+fn a_value_that_fails_is_null_and_told_with_the_expression_that_failed() {
+    let service = service(
+        "SELECT t.c, t.c + 1 AS next, 7 / (CAST(n AS BIGINT) - 1) AS own, CASE WHEN n = 1 THEN 0 ELSE t.c END AS lazy,
+                coalesce(t.c, 0) AS c0, t.a
+         FROM request LEFT JOIN v AS t USING (k)",
+    );
+    let of_view = CellFault {
+        column: 0,
+        row: 1,
+        kind: FaultKind::Overflow,
+        what: "x + 1".into(),
+    };
+    let mut features = features();
+    features.faults.push(of_view.clone());
+    let answer = service.finish(&request(), &[features]);
+    let answer = answer.expect("finishes");
+    let inherited = |column| CellFault {
+        column,
+        ..of_view.clone()
+    };
+    let own = CellFault {
+        column: 2,
+        row: 0,
+        kind: FaultKind::Division,
+        what: Arc::clone(&answer.faults[2].what),
+    };
+    let faults = [inherited(0), inherited(1), own, inherited(3), inherited(4)];
+    assert_eq!(answer.faults, faults);
+    assert!(answer.faults[2].what.contains('/'), "{}", answer.faults[2]);
+    let null = |column: usize, row: usize| answer.columns[column].is_null(row);
+    assert!(faults.iter().all(|f| null(f.column, f.row as usize)));
+    assert!(!null(0, 0) && !null(1, 0) && !null(2, 1) && !null(3, 0) && !null(5, 0));
 }
 
 #[test]
@@ -201,14 +231,11 @@ fn what_a_caller_hands_over_is_checked() {
         error.to_string(),
         "feature service s was given features of other views than it reads"
     );
-    let empty: Vec<ArrayRef> = features().iter().map(|a| a.slice(0, 0)).collect();
-    assert_eq!(
-        service
-            .finish(&request().slice(0, 0), &[empty])
-            .expect("no rows")
-            .num_rows(),
-        0
-    );
+    let columns = features().columns;
+    let empty: Vec<ArrayRef> = columns.iter().map(|a| a.slice(0, 0)).collect();
+    let answer = service.finish(&request().slice(0, 0), &[empty.into()]);
+    let columns = answer.expect("no rows").columns;
+    assert!(columns.iter().all(|column| column.is_empty()));
 }
 
 #[test]

@@ -21,12 +21,12 @@ pub(crate) use subject::refused;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
-use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{Field, Schema, SchemaRef};
 use forebay_core::PortResult;
+use forebay_core::cells::Cells;
 use forebay_core::definition::EntityDef;
 use forebay_core::ports::CompiledView;
-use forebay_core::source::{Column, SourceDef};
+use forebay_core::source::SourceDef;
 use forebay_core::time::timestamp_type;
 use forebay_core::view::{FoldBatch, ViewId, ViewSpec};
 
@@ -110,12 +110,6 @@ impl View {
     pub(crate) fn source(&self) -> &Arc<SourceDef> {
         &self.source
     }
-
-    /// For each key column of the spec, the source's column that it is (a derived table may rename
-    /// it).
-    pub(crate) fn key_columns(&self) -> &[usize] {
-        &self.key_columns
-    }
 }
 
 impl CompiledView for View {
@@ -125,6 +119,11 @@ impl CompiledView for View {
 
     fn reads(&self) -> &[usize] {
         self.fold.reads()
+    }
+
+    fn key_columns(&self) -> &[usize] {
+        // A derived table may rename them.
+        &self.key_columns
     }
 
     fn fold(&self, rows: &RecordBatch) -> PortResult<FoldBatch> {
@@ -139,29 +138,14 @@ impl CompiledView for View {
         &self,
         keys: &[ArrayRef],
         at: &TimestampMicrosecondArray,
-        aggregates: &[ArrayRef],
-    ) -> PortResult<Vec<ArrayRef>> {
+        aggregates: &Cells,
+    ) -> PortResult<Cells> {
         let rows = at.len();
-        let mut columns: Vec<ArrayRef> = keys.to_vec();
+        let mut inputs = Cells::from(keys.to_vec());
         // Event times are UTC whatever the caller's array calls its zone.
-        columns.push(Arc::new(at.clone().with_data_type(timestamp_type())));
-        columns.extend(aggregates.iter().cloned());
-        let name = |number: usize| format!("feature {}", self.features.field(number).name());
-        let place = |row: usize| key_at(&self.spec.key, keys, row);
-        self.finish.run_whole(&columns, rows, name, place)
+        let at = at.clone().with_data_type(timestamp_type());
+        inputs.columns.push(Arc::new(at));
+        inputs.extend(aggregates);
+        self.finish.run_cells(&inputs, rows)
     }
-}
-
-/// Which key the row is of, in words.
-fn key_at(columns: &[Column], keys: &[ArrayRef], row: usize) -> String {
-    let options = FormatOptions::default().with_null("NULL");
-    let parts: Vec<String> = columns
-        .iter()
-        .zip(keys)
-        .filter_map(|(column, key)| {
-            let value = ArrayFormatter::try_new(key.as_ref(), &options).ok()?;
-            Some(format!("{} = {}", column.name, value.value(row)))
-        })
-        .collect();
-    format!(" for {}", parts.join(", "))
 }

@@ -353,7 +353,8 @@ fn features_are_expressions_over_aggregates_the_key_and_the_moment() {
         Arc::new(Int64Array::from(vec![4, 0])),
         Arc::new(Float64Array::from(vec![Some(2.5), None])),
     ];
-    let features = view.finish(&keys, &at, &aggregates).expect("finishes");
+    let features = view.finish(&keys, &at, &aggregates.clone().into());
+    let features = features.expect("finishes").columns;
     assert_eq!(
         features[0]
             .as_primitive::<Float64Type>()
@@ -376,17 +377,10 @@ fn features_are_expressions_over_aggregates_the_key_and_the_moment() {
     assert_eq!(features[3].as_primitive::<Int32Type>().values(), &[3, 23]);
     assert_eq!(features[4].data_type(), &timestamp_type());
     assert!(Arc::ptr_eq(&features[5], &aggregates[1]));
-    let nothing = view.finish(
-        &[keys[0].slice(0, 0)],
-        &at.slice(0, 0),
-        &aggregates.iter().map(|a| a.slice(0, 0)).collect::<Vec<_>>(),
-    );
-    assert!(
-        nothing
-            .expect("finishes")
-            .iter()
-            .all(|array| array.is_empty())
-    );
+    let empty: Vec<ArrayRef> = aggregates.iter().map(|a| a.slice(0, 0)).collect();
+    let nothing = view.finish(&[keys[0].slice(0, 0)], &at.slice(0, 0), &empty.into());
+    let columns = nothing.expect("finishes").columns;
+    assert!(columns.iter().all(|array| array.is_empty()));
 }
 
 #[test]

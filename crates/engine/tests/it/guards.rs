@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use forebay_core::cells::CellFault;
+use forebay_core::fault::{FaultKind, LeftOutRows};
 use forebay_core::ports::{Known, PointInTime};
 use forebay_core::time::SECOND_US;
 use forebay_engine::{BatchEngine, Catalog, ProbeEngine};
@@ -11,7 +13,7 @@ use forebay_testkit::{MemoryTables, unbounded_budget};
 
 use crate::exact::NAN;
 use crate::oracle::Cell;
-use crate::world::{ask, batch, catalog, cells, timestamps};
+use crate::world::{ask_whole, batch, catalog, cells, timestamps};
 
 /// A view `v` over events of key `a`, one a second from the first on, and a service over it.
 struct Case {
@@ -64,8 +66,9 @@ impl Case {
         batch(columns)
     }
 
-    /// The answers for each `q`, long behind the last event; both lowerings agree.
-    fn answers(&self, asked: &[i64]) -> Vec<Vec<Cell>> {
+    /// The answers for each `q`, long behind the last event, and their cells without a value; both
+    /// lowerings agree, and on the events that they leave out, which the stream does too.
+    fn answers_and_faults(&self, asked: &[i64]) -> (Vec<Vec<Cell>>, Vec<CellFault>) {
         let catalog = self.catalog();
         let tables = MemoryTables::one("events", vec![self.events()]);
         let spine = batch(vec![
@@ -87,12 +90,23 @@ impl Case {
             ),
         ];
         let [probe, batch] = engines.map(|(name, engine)| {
-            let answer = ask(engine.as_ref(), "s", &spine, &tables, Known::All);
+            let answer = ask_whole(engine.as_ref(), "s", &spine, &tables, Known::All);
             let answer = answer.unwrap_or_else(|e| panic!("{name}: {e}\n{}", self.select));
-            cells(&answer, spine.num_columns())
+            let left_out: Vec<usize> = answer.left_out.iter().map(LeftOutRows::count).collect();
+            let cells = cells(&answer.rows, spine.num_columns());
+            (cells, answer.faults, left_out)
         });
         assert_eq!(probe, batch, "{}", self.select);
-        probe
+        let (cells, faults, left_out) = probe;
+        assert_eq!(left_out, [self.left_out().len()], "{}", self.select);
+        (cells, faults)
+    }
+
+    /// The same where every cell has a value.
+    fn answers(&self, asked: &[i64]) -> Vec<Vec<Cell>> {
+        let (cells, faults) = self.answers_and_faults(asked);
+        assert_eq!(faults, [], "{}", self.select);
+        cells
     }
 
     fn row(&self) -> Vec<Cell> {
@@ -272,18 +286,52 @@ fn two_aggregates_may_differ_by_a_cast_alone() {
     assert_eq!(case.row(), [Cell::Int(7), Cell::Int(7)]);
 }
 
+fn fault(column: usize, row: u32, what: &str) -> CellFault {
+    CellFault {
+        column,
+        row,
+        kind: FaultKind::Division,
+        what: what.into(),
+    }
+}
+
 #[test]
-fn a_feature_without_a_value_is_named_with_its_expression_and_key() {
+fn a_feature_without_a_value_is_null_and_its_neighbours_are_answered() {
+    let mut case = Case::new(
+        "n BIGINT",
+        vec![("n", bigint(&[1]))],
+        "100 / (count(*) OVER {ever} - 1) AS share, count(*) OVER {ever} AS c",
+    );
+    let (cells, faults) = case.answers_and_faults(&[0]);
+    assert_eq!(cells, [[Cell::Null, Cell::Int(1)]]);
+    let share = Arc::clone(&faults[0].what);
+    assert!(share.starts_with("100 / "), "{share}");
+    assert_eq!(faults, [fault(0, 0, &share)]);
+    // One cell of one row of a service, and what reads the view's.
+    case.service = "100 / request.q AS own, v.share + 1 AS more, v.c, CASE WHEN v.c > 1 THEN v.share ELSE 7 END AS lazy";
+    let (cells, faults) = case.answers_and_faults(&[50, 0]);
+    let neighbours = [Cell::Null, Cell::Int(1), Cell::Int(7)];
+    for (row, own) in cells.iter().zip([Cell::Int(2), Cell::Null]) {
+        assert_eq!(row[0], own);
+        assert_eq!(row[1..], neighbours);
+    }
+    let own = Arc::clone(&faults[0].what);
+    let expected = [fault(0, 1, &own), fault(1, 0, &share), fault(1, 1, &share)];
+    assert_eq!(faults, expected);
+}
+
+#[test]
+fn a_key_without_events_has_no_fault_whatever_its_expressions_are() {
     let case = Case::new(
         "n BIGINT",
         vec![("n", bigint(&[1]))],
-        "100 / (count(*) OVER {ever} - 1) AS share",
+        "10 / coalesce(count(*) OVER {ever}, 0) AS f",
     );
     let tables = MemoryTables::one("events", vec![case.events()]);
     let spine = batch(vec![
-        ("event_time", timestamps([1_000 * SECOND_US])),
-        ("k", Arc::new(StringArray::from(vec!["a"]))),
-        ("q", bigint(&[0])),
+        ("event_time", timestamps([1_000 * SECOND_US, 0])),
+        ("k", Arc::new(StringArray::from(vec!["stranger", "a"]))),
+        ("q", bigint(&[0, 0])),
     ]);
     let catalog = case.catalog();
     let engines: [Box<dyn PointInTime>; 2] = [
@@ -291,12 +339,40 @@ fn a_feature_without_a_value_is_named_with_its_expression_and_key() {
         Box::new(BatchEngine::new(catalog, unbounded_budget(), None)),
     ];
     for engine in engines {
-        let error = ask(engine.as_ref(), "s", &spine, &tables, Known::All).expect_err("1 - 1 is 0");
-        let words = error.to_string();
-        assert!(
-            words.contains("feature view v: feature share failed on the data for k = a: 100 / "),
-            "{words}"
-        );
-        assert!(words.ends_with(": division by zero"), "{words}");
+        let answer = ask_whole(engine.as_ref(), "s", &spine, &tables, Known::All);
+        let answer = answer.expect("answered");
+        assert_eq!(cells(&answer.rows, 3), [[Cell::Null], [Cell::Null]]);
+        assert_eq!(answer.faults, []);
+    }
+}
+
+#[test]
+fn an_event_that_is_left_out_counts_where_a_row_would_see_it() {
+    let case = Case::new(
+        "c BIGINT",
+        vec![("c", bigint(&[1 << 62, 1, 1 << 62]))],
+        "max(c * 4) OVER {ever} AS f",
+    );
+    let tables = MemoryTables::one("events", vec![case.events()]);
+    let asked = [("a", 2), ("a", 1), ("stranger", 9), ("a", 3), ("a", 3)];
+    for (rows, expected) in [(0..2, 1), (2..3, 0), (1..5, 2), (0..0, 0)] {
+        let asked = &asked[rows];
+        let times = asked.iter().map(|(_, second)| second * SECOND_US);
+        let keys: Vec<&str> = asked.iter().map(|(key, _)| *key).collect();
+        let spine = batch(vec![
+            ("event_time", timestamps(times)),
+            ("k", Arc::new(StringArray::from(keys))),
+            ("q", bigint(&vec![0; asked.len()])),
+        ]);
+        let catalog = case.catalog();
+        let engines: [Box<dyn PointInTime>; 2] = [
+            Box::new(ProbeEngine::new(catalog.clone(), unbounded_budget())),
+            Box::new(BatchEngine::new(catalog, unbounded_budget(), None)),
+        ];
+        for engine in engines {
+            let answer = ask_whole(engine.as_ref(), "s", &spine, &tables, Known::All);
+            let left_out = &answer.expect("answered").left_out;
+            assert_eq!(left_out[0].count(), expected, "{asked:?}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field, Schema};
 use forebay_core::PortError;
-use forebay_core::ports::{Known, PointInTime};
+use forebay_core::ports::{Known, PointInTime, SpineAnswer};
 use forebay_core::source::meta;
 use forebay_core::time::SECOND_US;
 use forebay_engine::{Catalog, DefinitionFile};
@@ -195,6 +195,17 @@ pub(crate) fn ask(
     tables: &MemoryTables,
     known: Known,
 ) -> Result<RecordBatch, PortError> {
+    ask_whole(engine, service, spine, tables, known).map(|answer| answer.rows)
+}
+
+/// The same, with what has no value and what is left out.
+pub(crate) fn ask_whole(
+    engine: &dyn PointInTime,
+    service: &str,
+    spine: &RecordBatch,
+    tables: &MemoryTables,
+    known: Known,
+) -> Result<SpineAnswer, PortError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");

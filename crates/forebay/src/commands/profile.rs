@@ -15,7 +15,7 @@ use forebay_core::time::Micros;
 use forebay_infer::{MANIFEST_FILE, ModelVersion};
 use forebay_monitor::{CalibrationWindows, ReferenceProfile, build_profile_of};
 use forebay_training::TrainingManifest;
-use forebay_training::training_set::manifest_path;
+use forebay_training::manifest_path;
 
 use super::progress::Step;
 use super::training_file::{ScoredFile, TrainingFile};

@@ -3,6 +3,7 @@
 //! tried without a broker. No server is asked: it may run or not.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::Instant;
 use anyhow::{Result, bail, ensure};
 use arrow_array::RecordBatch;
 use arrow_schema::Schema;
+use forebay_core::limits::LEFT_OUT_MAX_ROWS;
 use forebay_core::memory::Budget;
 use forebay_core::ports::{CompiledService, PointInTime, TableScan};
 use forebay_core::time::Clock as _;
@@ -18,16 +20,16 @@ use forebay_core::view::ServiceSpec;
 use forebay_core::{PortError, PortResult};
 use forebay_engine::{BatchEngine, Catalog, ProbeEngine, read_definitions};
 use forebay_offline::{DeltaArchive, ParquetFolder, ParquetRows, parquet_schema, read_parquet};
-use forebay_training::training_set::{SpineBatches, TrainingTable, manifest_path};
+use forebay_training::training_set::{SpineBatches, TrainingTable};
 use forebay_training::{
-    StagedSet, TrainingManifest, TrainingSetRequest, archive_tables, build_training_set,
-    read_manifest,
+    AnsweredRows, OnError, StagedSet, TrainingManifest, TrainingSetRequest, archive_tables,
+    build_training_set, errors_path, manifest_path, read_manifest,
 };
 
 use super::progress::Step;
 use super::spill::Spill;
 use crate::available::available_bytes;
-use crate::cli::{Lowering, ServerArgs, TrainingSetArgs};
+use crate::cli::{self, Lowering, ServerArgs, TrainingSetArgs};
 use crate::instant::SystemClock;
 use crate::server::catalog_file;
 use crate::settings::Settings;
@@ -83,12 +85,16 @@ pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
             tables: origin.tables(),
             cuts: origin.cuts(&spec).await?,
             again: again.as_ref(),
+            on_error: match args.on_error {
+                cli::OnError::Null => OnError::Null,
+                cli::OnError::Fail => OnError::Fail,
+            },
             memory: &memory,
             engine: engine_name,
             now_us: SystemClock.now_us(),
         };
-        let mut take = |rows: &RecordBatch| {
-            out.write(rows)?;
+        let mut take = |answered: &AnsweredRows| {
+            out.write(answered)?;
             step.note(&format!("{} rows", out.written));
             Ok(())
         };
@@ -112,7 +118,33 @@ pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
         manifest.output_digest,
         started.elapsed().as_secs_f64()
     ))?;
+    print(&shortfalls(&manifest, &args.out))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a set lacks, a line for each reason.
+fn shortfalls(manifest: &TrainingManifest, out: &Path) -> String {
+    let mut lines = String::new();
+    if manifest.errors > 0 {
+        let (cells, path) = (manifest.errors, errors_path(out));
+        let _ = writeln!(
+            lines,
+            "{cells} values are NULL because their expression failed; {} says where and why",
+            path.display()
+        );
+    }
+    for (view, rows) in &manifest.left_out {
+        let at_least = if *rows < LEFT_OUT_MAX_ROWS as u64 {
+            ""
+        } else {
+            "at least "
+        };
+        let _ = writeln!(
+            lines,
+            "feature view {view} leaves out {at_least}{rows} events on which an expression of it fails"
+        );
+    }
+    lines
 }
 
 /// The rows of the spine in `path`, read as they are taken.
@@ -124,11 +156,12 @@ fn spine_of(path: &Path) -> Result<SpineBatches<'static>> {
     Ok(Box::new(columns.chain(rows)))
 }
 
-/// The file of the set.
+/// The files of the set.
 struct Out<'a> {
     staged: StagedSet,
     service: &'a ServiceSpec,
-    file: Option<ParquetRows>,
+    rows: Option<ParquetRows>,
+    errors: Option<ParquetRows>,
     written: usize,
 }
 
@@ -137,26 +170,41 @@ impl<'a> Out<'a> {
         Ok(Self {
             staged: StagedSet::create(path)?,
             service,
-            file: None,
+            rows: None,
+            errors: None,
             written: 0,
         })
     }
 
-    fn write(&mut self, rows: &RecordBatch) -> PortResult<()> {
-        let rows = described(rows, self.service)?;
-        let file = match &mut self.file {
+    fn write(&mut self, answered: &AnsweredRows) -> PortResult<()> {
+        let rows = described(&answered.rows, self.service)?;
+        let file = match &mut self.rows {
             Some(file) => file,
             None => {
                 let file = ParquetRows::begin(self.staged.rows_file()?, rows.schema())?;
-                self.file.insert(file)
+                self.rows.insert(file)
             }
         };
         self.written += rows.num_rows();
-        file.write(&rows)
+        file.write(&rows)?;
+        if answered.errors.num_rows() == 0 {
+            return Ok(());
+        }
+        let file = match &mut self.errors {
+            Some(file) => file,
+            None => {
+                let schema = answered.errors.schema();
+                let file = ParquetRows::begin(self.staged.errors_file()?, schema)?;
+                self.errors.insert(file)
+            }
+        };
+        file.write(&answered.errors)
     }
 
     fn finish(self, manifest: &TrainingManifest) -> Result<()> {
-        self.file.map_or(Ok(()), ParquetRows::finish)?;
+        for file in [self.rows, self.errors] {
+            file.map_or(Ok(()), ParquetRows::finish)?;
+        }
         Ok(self.staged.finish(manifest)?)
     }
 }

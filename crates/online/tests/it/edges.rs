@@ -178,7 +178,11 @@ fn a_null_key_has_no_row_and_an_unknown_key_no_value() {
         answer.status.iter().map(|s| *s as u8).collect::<Vec<_>>(),
         [3, 3, 1]
     );
-    assert_eq!(answer.aggregates[0].null_count(), 2, "counts are NULL too");
+    assert_eq!(
+        answer.aggregates.columns[0].null_count(),
+        2,
+        "counts are NULL too"
+    );
     assert!(answer.applied[0].is_none() && answer.applied[1].is_some());
 }
 

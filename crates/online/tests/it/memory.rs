@@ -83,6 +83,7 @@ fn a_long_text_asked_for_many_times_is_refused_before_it_is_copied() {
     let one = ask(1, &mut memory).expect("small");
     let copies: usize = one
         .aggregates
+        .columns
         .iter()
         .map(|a| a.get_array_memory_size())
         .sum();

@@ -445,6 +445,7 @@ pub(crate) fn row_of(answer: &ViewRows, row: usize) -> Expected {
         newest_us: answer.newest_us[row],
         values: answer
             .aggregates
+            .columns
             .iter()
             .map(|a| Value::from_array(a.as_ref(), row).expect("scalar"))
             .collect(),

@@ -21,6 +21,7 @@ use tonic::Streaming;
 use super::unreadable::unreadable;
 use crate::answer::metadata;
 use crate::error::{ServeError, ServeResult};
+use crate::failed::FailedCells;
 use crate::gaps::LogGap;
 use crate::ipc::{ANSWER_MAX_COLUMNS, MessageKind, decode_batch, decode_schema, kind_of};
 
@@ -40,6 +41,8 @@ pub struct Answer {
     pub applied: Vec<AppliedShard>,
     /// Offsets that the sources lack because a person accepted that nobody will read them.
     pub gaps: Vec<LogGap>,
+    /// Values that are NULL because their expression failed on their row.
+    pub failed: FailedCells,
 }
 
 /// A shard as of an epoch.
@@ -109,6 +112,7 @@ pub(super) async fn collect(mut messages: Streaming<FlightData>) -> ServeResult<
         newest_event_time_us: number(said, metadata::NEWEST_EVENT_TIME_US)?,
         applied: applied_list(said.get(metadata::APPLIED).map_or("", String::as_str))?,
         gaps: gap_list(said.get(metadata::GAPS).map_or("[]", String::as_str))?,
+        failed: failed_of(said.get(metadata::FAILED))?,
     })
 }
 
@@ -135,6 +139,10 @@ pub(super) fn from_meta(meta: v1::ResponseMeta, rows: RecordBatch) -> ServeResul
         newest_event_time_us: meta.newest_event_time_us,
         applied: applied.collect::<ServeResult<_>>()?,
         gaps: meta.gaps.into_iter().map(gap_of).collect(),
+        failed: FailedCells {
+            count: meta.failed_count,
+            first: meta.failed.into_iter().map(Into::into).collect(),
+        },
     })
 }
 
@@ -185,6 +193,12 @@ fn gap_of(gap: v1::AcceptedGap) -> LogGap {
         from: gap.from,
         to: gap.to,
     }
+}
+
+fn failed_of(text: Option<&String>) -> ServeResult<FailedCells> {
+    let read = text.map(|text| serde_json::from_str(text)).transpose();
+    let read = read.map_err(|_| unreadable("the failed values cannot be read"))?;
+    Ok(read.unwrap_or_default())
 }
 
 fn gap_list(text: &str) -> ServeResult<Vec<LogGap>> {

@@ -9,6 +9,7 @@ mod bounds;
 mod columns;
 mod conformance;
 mod exchange;
+mod failed;
 mod gaps;
 mod get;
 mod hostile;

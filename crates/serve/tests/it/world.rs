@@ -15,6 +15,8 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use forebay_core::aggregate::AggregateKind;
+use forebay_core::cells::{CellFault, Cells};
+use forebay_core::fault::FaultKind;
 use forebay_core::key::KeyBuffer;
 use forebay_core::memory::{Budget, Reservation};
 use forebay_core::ports::{At, CompiledService, CompiledView, ShardEpoch, StateReader, ViewRows};
@@ -47,6 +49,8 @@ pub(crate) const ROW_BYTES: usize = 128;
 pub(crate) const PANICS: &str = "PANICS";
 /// A key whose read waits until the gate opens.
 pub(crate) const WAITS: &str = "WAITS";
+/// A distance on which the on-demand expression fails.
+pub(crate) const FAILS: f64 = -1.0;
 
 /// Time and value of each event.
 type Events = Vec<(Micros, f64)>;
@@ -173,7 +177,7 @@ impl StateReader for FakeStore {
         let (counts, sums) = (Int64Array::from(counts), Float64Array::from(sums));
         let aggregates: Vec<ArrayRef> = vec![Arc::new(counts), Arc::new(sums)];
         Ok(ViewRows {
-            aggregates,
+            aggregates: aggregates.into(),
             status,
             newest_us,
             applied,
@@ -193,6 +197,10 @@ impl CompiledView for FakeView {
         &[]
     }
 
+    fn key_columns(&self) -> &[usize] {
+        &[]
+    }
+
     fn fold(&self, _rows: &RecordBatch) -> PortResult<FoldBatch> {
         absent()
     }
@@ -207,9 +215,9 @@ impl CompiledView for FakeView {
         &self,
         _keys: &[ArrayRef],
         _at: &TimestampMicrosecondArray,
-        aggregates: &[ArrayRef],
-    ) -> PortResult<Vec<ArrayRef>> {
-        Ok(aggregates.to_vec())
+        aggregates: &Cells,
+    ) -> PortResult<Cells> {
+        Ok(aggregates.clone())
     }
 }
 
@@ -231,11 +239,12 @@ impl CompiledService for FakeService {
         &self.views
     }
 
-    fn finish(&self, request: &RecordBatch, views: &[Vec<ArrayRef>]) -> PortResult<RecordBatch> {
+    fn finish(&self, request: &RecordBatch, views: &[Cells]) -> PortResult<Cells> {
+        let views: Vec<&[ArrayRef]> = views.iter().map(|cells| &cells.columns[..]).collect();
         let twice: Float64Array = request
             .column(2)
             .as_primitive::<Float64Type>()
-            .unary(|distance| distance * 2.0);
+            .unary_opt(|distance| (distance != FAILS).then_some(distance * 2.0));
         let origins = request.column(0).as_string::<i32>();
         let labels: StringArray = origins
             .iter()
@@ -249,13 +258,19 @@ impl CompiledService for FakeService {
             Arc::new(labels),
         ];
         columns.extend((0..self.more).map(|_| Arc::clone(&views[0][1])));
-        let fields = self
-            .spec
-            .features
-            .iter()
-            .map(|c| Field::new(&c.name, c.data_type.clone(), true));
-        RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), columns)
-            .map_err(|e| PortError::internal(e.to_string()))
+        // A distance that no plane flies fails the on-demand expression.
+        let distances = request.column(2).as_primitive::<Float64Type>().iter();
+        let failed = distances.zip(0..).filter(|(d, _)| *d == Some(FAILS));
+        let faults = failed.map(|(_, row)| CellFault {
+            column: 3,
+            row,
+            kind: FaultKind::Overflow,
+            what: "request.distance * 2.0".into(),
+        });
+        Ok(Cells {
+            faults: faults.collect(),
+            columns,
+        })
     }
 }
 

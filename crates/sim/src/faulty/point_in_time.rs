@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use forebay_core::PortResult;
-use forebay_core::ports::{Known, PointInTime, TableScan};
+use forebay_core::ports::{Known, PointInTime, SpineAnswer, TableScan};
 
 use crate::faults::Effect::None;
 use crate::faults::{Faults, Part};
@@ -36,7 +36,7 @@ impl<E: PointInTime> PointInTime for FaultyPointInTime<E> {
         time_column: &str,
         tables: &dyn TableScan,
         known: Known,
-    ) -> PortResult<RecordBatch> {
+    ) -> PortResult<SpineAnswer> {
         let act = self
             .inner
             .training_set(service, spine, time_column, tables, known);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray, new_null_array};
 use arrow_schema::{Field, Schema};
+use forebay_core::cells::{CellFault, Cells};
 use forebay_core::fault::RowFault;
 use forebay_core::index::RowIndex;
 use forebay_core::ports::{CompiledLabel, CompiledService, CompiledView};
@@ -60,21 +61,19 @@ pub fn compiled_service(service: &dyn CompiledService, request: &RecordBatch) {
         assert_eq!(compiled.spec().id, of.view.id, "in the order of the spec");
     }
     for rows in [request.num_rows(), 0] {
-        let absent = |view: &Arc<dyn CompiledView>| -> Vec<ArrayRef> {
+        let absent = |view: &Arc<dyn CompiledView>| {
             let schema = view.features();
             let fields = schema.fields().iter();
-            fields
-                .map(|f| new_null_array(f.data_type(), rows))
-                .collect()
+            let columns = fields.map(|f| new_null_array(f.data_type(), rows));
+            Cells::from(columns.collect::<Vec<_>>())
         };
-        let features: Vec<Vec<ArrayRef>> = views.iter().map(absent).collect();
+        let features: Vec<Cells> = views.iter().map(absent).collect();
         let answer = service.finish(&request.slice(0, rows), &features);
         let answer = answer.expect("finished");
-        assert_eq!(answer.num_rows(), rows, "one row for each request row");
-        let schema = answer.schema();
-        let named = schema.fields().iter().map(|f| (f.name(), f.data_type()));
-        let declared = spec.features.iter().map(|f| (&f.name, &f.data_type));
-        assert!(named.eq(declared), "{schema}");
+        well_formed(&answer, rows);
+        let types = answer.columns.iter().map(|column| column.data_type());
+        let declared = spec.features.iter().map(|f| &f.data_type);
+        assert!(types.eq(declared), "as its features are declared");
     }
 }
 
@@ -142,9 +141,11 @@ fn finishes(view: &dyn CompiledView, folded: &FoldBatch) {
         let at: TimestampMicrosecondArray = folded.times.slice(0, rows);
         let aggregates = view.spec().aggregates.iter();
         let aggregates = aggregates.map(|a| new_null_array(&a.data_type, rows));
-        let features = view.finish(&keys, &at, &aggregates.collect::<Vec<_>>());
-        let features = features.expect("finished");
-        let types: Vec<_> = features.iter().map(|f| f.data_type().clone()).collect();
+        let aggregates = Cells::from(aggregates.collect::<Vec<_>>());
+        let features = view.finish(&keys, &at, &aggregates).expect("finished");
+        well_formed(&features, rows);
+        let types = features.columns.iter().map(|f| f.data_type().clone());
+        let types: Vec<_> = types.collect();
         let schema = view.features();
         let declared: Vec<_> = schema
             .fields()
@@ -152,6 +153,17 @@ fn finishes(view: &dyn CompiledView, folded: &FoldBatch) {
             .map(|f| f.data_type().clone())
             .collect();
         assert_eq!(types, declared, "as its features are declared");
-        assert!(features.iter().all(|feature| feature.len() == rows));
+    }
+}
+
+/// One value for each row; a cell without one is NULL, and they are in order, each once.
+fn well_formed(cells: &Cells, rows: usize) {
+    assert!(cells.columns.iter().all(|column| column.len() == rows));
+    let place = |fault: &CellFault| (fault.column, fault.row);
+    let ascend = |a: &CellFault, b: &CellFault| place(a) < place(b);
+    assert!(cells.faults.is_sorted_by(ascend), "{:?}", cells.faults);
+    for fault in &cells.faults {
+        let column = &cells.columns[fault.column];
+        assert!(column.is_null(fault.row as usize), "{fault}");
     }
 }

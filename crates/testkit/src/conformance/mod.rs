@@ -189,7 +189,7 @@ fn commit_all(store: &dyn OnlineStore, events: &[Event]) {
 
 fn count(rows: &ViewRows, row: usize) -> Option<i64> {
     use arrow_array::Array as _;
-    let counts = rows.aggregates[0].as_primitive::<Int64Type>();
+    let counts = rows.aggregates.columns[0].as_primitive::<Int64Type>();
     counts.is_valid(row).then(|| counts.value(row))
 }
 

@@ -160,6 +160,7 @@ async fn ask(
     engine
         .training_set(service, spine.clone(), TIME, &tables, known)
         .await
+        .map(|answer| answer.rows)
 }
 
 /// What each row of an answer sees; the count of what was not there may be 0 or NULL.

@@ -11,7 +11,7 @@ use arrow_schema::{Field, Schema};
 use async_trait::async_trait;
 use forebay_core::PortResult;
 use forebay_core::memory::{Budget, Part};
-use forebay_core::ports::{Known, PointInTime, Scan, TableScan};
+use forebay_core::ports::{Known, PointInTime, Scan, SpineAnswer, TableScan};
 use forebay_core::progress::TopicPartition;
 use forebay_core::source::meta;
 use futures::TryStreamExt;
@@ -38,7 +38,7 @@ impl PointInTime for WatchingEngine {
         time_column: &str,
         tables: &dyn TableScan,
         known: Known,
-    ) -> PortResult<RecordBatch> {
+    ) -> PortResult<SpineAnswer> {
         let held = self.budget.used_bytes(Part::PointInTime);
         self.held_bytes.store(held, Ordering::Relaxed);
         FakeEngine
@@ -56,7 +56,7 @@ impl PointInTime for FakeEngine {
         time_column: &str,
         tables: &dyn TableScan,
         known: Known,
-    ) -> PortResult<RecordBatch> {
+    ) -> PortResult<SpineAnswer> {
         let rows = tables.scan(SOURCE, Scan::default()).await?;
         let batches: Vec<RecordBatch> = rows.try_collect().await?;
         let events: Vec<Event> = batches.iter().flat_map(read).collect();
@@ -86,7 +86,12 @@ impl PointInTime for FakeEngine {
             .chain(features.columns())
             .cloned()
             .collect();
-        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("well formed"))
+        let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns);
+        Ok(SpineAnswer {
+            rows: rows.expect("well formed"),
+            faults: Vec::new(),
+            left_out: Vec::new(),
+        })
     }
 }
 

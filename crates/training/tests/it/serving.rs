@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, TimestampMicrosecondArray};
+use forebay_core::cells::Cells;
 use forebay_core::key::KeyBuffer;
 use forebay_core::memory::{Budget, Part, Reservation};
 use forebay_core::ports::{
@@ -123,6 +124,7 @@ impl FeatureReader for Serving {
         };
         Ok(FeatureAnswer {
             features: RecordBatch::try_new(features.schema(), columns).expect("well formed"),
+            faults: Vec::new(),
             status: vec![vec![FeatureStatus::Present; rows]],
             newest_us: vec![vec![None; rows]],
             applied: vec![origins.iter().map(epoch).collect()],
@@ -145,7 +147,7 @@ impl CompiledService for Compiled {
         &[]
     }
 
-    fn finish(&self, _: &RecordBatch, _: &[Vec<ArrayRef>]) -> PortResult<RecordBatch> {
+    fn finish(&self, _: &RecordBatch, _: &[Cells]) -> PortResult<Cells> {
         Err(absent())
     }
 }

@@ -10,14 +10,13 @@ use arrow_select::concat::concat_batches;
 use async_trait::async_trait;
 use forebay_core::limits::SPINE_CHUNK_ROWS;
 use forebay_core::memory::{Budget, Part};
-use forebay_core::ports::{Beginnings, Known, PointInTime, TableScan};
+use forebay_core::ports::{Beginnings, Known, PointInTime, SpineAnswer, TableScan};
 use forebay_core::progress::TopicPartition;
 use forebay_core::time::timestamp_type;
 use forebay_core::{ErrorKind, PortError, PortResult};
-use forebay_training::training_set::manifest_path;
 use forebay_training::{
-    StagedSet, TrainingManifest, TrainingSetRequest, archive_tables, build_training_set,
-    read_manifest,
+    AnsweredRows, OnError, StagedSet, TrainingManifest, TrainingSetRequest, archive_tables,
+    build_training_set, manifest_path, read_manifest,
 };
 
 use crate::engine::FakeEngine;
@@ -66,13 +65,14 @@ async fn build(
         tables: archive,
         cuts: archive_tables(archive, &service).await.expect("snapshots"),
         again,
+        on_error: OnError::Null,
         memory: &memory,
         engine: "brute force 1",
         now_us: 5,
     };
     let mut rows = Vec::new();
-    let mut take = |part: &RecordBatch| {
-        rows.push(part.clone());
+    let mut take = |part: &AnsweredRows| {
+        rows.push(part.rows.clone());
         Ok(())
     };
     let manifest = build_training_set(engine, request, &mut take)
@@ -177,7 +177,7 @@ impl PointInTime for NarrowEngine {
         time_column: &str,
         tables: &dyn TableScan,
         known: Known,
-    ) -> PortResult<RecordBatch> {
+    ) -> PortResult<SpineAnswer> {
         self.asked.lock().expect("no panic").push(spine.num_rows());
         if spine.num_rows() > self.most {
             let words = "no room for the events";
@@ -221,6 +221,7 @@ async fn a_spine_of_any_length_is_held_a_part_at_a_time() {
         tables: archive.as_ref(),
         cuts: BTreeMap::new(),
         again: None,
+        on_error: OnError::Null,
         memory: &memory,
         engine: "brute force 1",
         now_us: 5,

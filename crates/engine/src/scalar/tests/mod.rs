@@ -158,7 +158,7 @@ fn compiled_here(
 pub(super) fn values(code: &Code, columns: &Columns) -> Vec<String> {
     let arrays: Vec<ArrayRef> = columns.iter().map(|(_, array)| Arc::clone(array)).collect();
     let rows = arrays[0].len();
-    let value = code.run(&arrays, rows).expect("runs").remove(0);
+    let value = code.run(&arrays.into(), rows).expect("runs").remove(0);
     assert_eq!(Some(value.array.data_type()), code.types().next());
     assert_eq!(value.array.len(), rows);
     let options = FormatOptions::default().with_null("NULL");

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use forebay_core::time::Micros;
 use forebay_core::value::Value;
 use forebay_core::view::FeatureStatus;
-use forebay_serve::{Answer, LogGap, ServiceInfo};
+use forebay_serve::{Answer, FailedCells, LogGap, ServiceInfo};
 use serde_json::{Map, Value as Json, json};
 
 use crate::instant;
@@ -25,6 +25,8 @@ pub(super) struct Shown {
     pub(super) views: Vec<ShownView>,
     /// Accepted gaps of the sources.
     pub(super) gaps: Vec<LogGap>,
+    /// Values that are NULL because their expression failed.
+    pub(super) failed: FailedCells,
 }
 
 /// One view of the service.
@@ -69,6 +71,7 @@ impl Shown {
             features: features.collect::<Result<_>>()?,
             views: views.collect(),
             gaps: answer.gaps.clone(),
+            failed: answer.failed.clone(),
         })
     }
 
@@ -110,6 +113,14 @@ impl Shown {
             )
             .expect("a String takes any text");
         }
+        for cell in &self.failed.first {
+            let (feature, expression, reason) = (&cell.feature, &cell.expression, &cell.reason);
+            writeln!(
+                out,
+                "\nNULL by an error: {feature}, of {expression}: {reason}"
+            )
+            .expect("a String takes any text");
+        }
         out
     }
 
@@ -140,6 +151,9 @@ impl Shown {
         });
         if !self.gaps.is_empty() {
             object["gaps"] = json!(self.gaps);
+        }
+        if self.failed.count > 0 {
+            object["failed"] = json!(self.failed);
         }
         format!("{object}\n")
     }
@@ -215,6 +229,7 @@ mod tests {
     use arrow_schema::DataType;
     use forebay_core::progress::TopicPartition;
     use forebay_core::source::Column;
+    use forebay_serve::FailedCell;
     use forebay_serve::client::ViewInfo;
 
     use super::*;
@@ -253,6 +268,7 @@ mod tests {
             newest_event_time_us: Some(1_372_680_000_000_000),
             applied: Vec::new(),
             gaps: Vec::new(),
+            failed: FailedCells::default(),
         })
     }
 
@@ -303,6 +319,31 @@ t      airport_traffic  PRESENT    2013-07-01T12:00:00Z
 w      origin_weather   NOT_FOUND  -
 ";
         assert_eq!(shown()?.table(), expected);
+        Ok(())
+    }
+
+    #[test]
+    fn a_failed_value_is_told_in_both_forms() -> Result<()> {
+        let mut shown = shown()?;
+        let before = shown.table();
+        shown.failed = FailedCells {
+            count: 1,
+            first: vec![FailedCell {
+                row: 0,
+                feature: "temp".into(),
+                key: "origin = JFK".into(),
+                expression: "10 / n".into(),
+                kind: "division_by_zero".into(),
+                reason: "division by zero".into(),
+            }],
+        };
+        let told = shown.table();
+        let told = told.strip_prefix(&before).expect("the rest is the same");
+        let words = "NULL by an error: temp, of 10 / n: division by zero";
+        assert_eq!(told.trim(), words);
+        let read: Json = serde_json::from_str(&shown.json())?;
+        assert_eq!(read["failed"]["count"], 1);
+        assert_eq!(read["failed"]["first"][0]["kind"], "division_by_zero");
         Ok(())
     }
 

@@ -14,7 +14,7 @@ const PIECE_ROWS: usize = 65_536;
 
 /// Numbers of the spine's distinct keys.
 #[derive(Debug, Default)]
-pub(super) struct SpineKeys {
+pub(crate) struct SpineKeys {
     numbers: HashMap<Box<[u8]>, u32>,
     /// For each spine row the number of its key.
     of_row: Vec<Option<u32>>,
@@ -24,7 +24,7 @@ pub(super) struct SpineKeys {
 
 impl SpineKeys {
     /// Number the rows of `columns`, whose instants are `at`.
-    pub(super) fn new(columns: &[ArrayRef], at: &[Micros]) -> Result<Self> {
+    pub(crate) fn new(columns: &[ArrayRef], at: &[Micros]) -> Result<Self> {
         let mut keys = Self {
             of_row: Vec::with_capacity(at.len()),
             ..Self::default()
@@ -57,18 +57,18 @@ impl SpineKeys {
     }
 
     /// The number of `key` if a row of the spine can see an event of it at `time_us`.
-    pub(super) fn find(&self, key: &[u8], time_us: Micros) -> Option<u32> {
+    pub(crate) fn find(&self, key: &[u8], time_us: Micros) -> Option<u32> {
         let number = *self.numbers.get(key)?;
         (time_us <= self.last_at_us[number as usize]).then_some(number)
     }
 
     /// Distinct keys.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.last_at_us.len()
     }
 
     /// The key of each spine row.
-    pub(super) fn of_rows(&self) -> &[Option<u32>] {
+    pub(crate) fn of_rows(&self) -> &[Option<u32>] {
         &self.of_row
     }
 }

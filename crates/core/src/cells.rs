@@ -1,0 +1,161 @@
+//! Values of rows as columns, and the cells among them that have none because an expression failed
+//! on their row. `engine` makes them of aggregates and of request rows; `serve`, scoring and
+//! `training` answer with the columns and tell of the cells. What a failing cell says travels with
+//! it: a service that reads a feature without a value has none either.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BooleanArray};
+use arrow_select::nullif::nullif;
+
+use crate::error::{ErrorKind, PortError, PortResult};
+use crate::fault::FaultKind;
+use crate::index::RowIndex;
+
+/// A cell without a value, and what fails there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellFault {
+    /// Number of its column.
+    pub column: usize,
+    /// Index of its row.
+    pub row: u32,
+    /// Why.
+    pub kind: FaultKind,
+    /// The expression that fails, as it is written.
+    pub what: Arc<str>,
+}
+
+impl fmt::Display for CellFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.kind)
+    }
+}
+
+/// Columns of equal length.
+#[derive(Debug, Clone, Default)]
+pub struct Cells {
+    /// The values; a cell without one is NULL.
+    pub columns: Vec<ArrayRef>,
+    /// Cells without a value, ascending by column, then by row. Nearly always there is none.
+    pub faults: Vec<CellFault>,
+}
+
+impl From<Vec<ArrayRef>> for Cells {
+    fn from(columns: Vec<ArrayRef>) -> Self {
+        Self {
+            columns,
+            faults: Vec::new(),
+        }
+    }
+}
+
+impl Cells {
+    /// These columns behind those of `self`.
+    pub fn extend(&mut self, behind: &Self) {
+        let before = self.columns.len();
+        self.columns.extend(behind.columns.iter().cloned());
+        let moved = behind.faults.iter().map(|fault| CellFault {
+            column: before + fault.column,
+            ..fault.clone()
+        });
+        self.faults.extend(moved);
+    }
+
+    /// The same, NULL in the rows of `absent`, where nothing failed either: nobody has an answer
+    /// for them.
+    ///
+    /// # Errors
+    /// `absent` has another length than the columns.
+    pub fn without(self, absent: &BooleanArray) -> PortResult<Self> {
+        if absent.true_count() == 0 {
+            return Ok(self);
+        }
+        let columns = self.columns.iter().map(|column| nullif(column, absent));
+        let columns = columns.collect::<Result<_, _>>().map_err(|e| {
+            let words = "the rows of a view that have no answer";
+            PortError::with_source(ErrorKind::Internal, words, e)
+        })?;
+        let mut faults = self.faults;
+        faults.retain(|fault| !absent.value(fault.row as usize));
+        Ok(Self { columns, faults })
+    }
+
+    /// The faults of column `number`, ascending by row.
+    #[must_use]
+    pub fn faults_of(&self, number: usize) -> &[CellFault] {
+        let from = self.faults.partition_point(|fault| fault.column < number);
+        let to = self.faults.partition_point(|fault| fault.column <= number);
+        &self.faults[from..to]
+    }
+
+    /// The fault of one cell.
+    #[must_use]
+    pub fn fault_at(&self, number: usize, row: u32) -> Option<&CellFault> {
+        let of_column = self.faults_of(number);
+        let at = of_column.binary_search_by_key(&row, |fault| fault.row);
+        at.ok().map(|at| &of_column[at])
+    }
+}
+
+/// `faults` of the rows `kept` alone, numbered as they stand there, in the order of `faults`.
+#[must_use]
+pub fn faults_in(faults: &[CellFault], kept: &[u32]) -> Vec<CellFault> {
+    let place = |fault: &CellFault| {
+        let row = kept.binary_search(&fault.row).ok()?;
+        Some(CellFault {
+            row: RowIndex::at(row).number(),
+            ..fault.clone()
+        })
+    };
+    faults.iter().filter_map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{Array, Int64Array};
+
+    use super::*;
+
+    fn fault(column: usize, row: u32) -> CellFault {
+        CellFault {
+            column,
+            row,
+            kind: FaultKind::Division,
+            what: "1 / x".into(),
+        }
+    }
+
+    fn cells(values: Vec<Option<i64>>, faults: Vec<CellFault>) -> Cells {
+        Cells {
+            columns: vec![Arc::new(Int64Array::from(values))],
+            faults,
+        }
+    }
+
+    #[test]
+    fn columns_behind_others_bring_their_faults() {
+        let mut all = cells(vec![Some(1), None], vec![fault(0, 1)]);
+        all.extend(&cells(vec![None, Some(2)], vec![fault(0, 0)]));
+        assert_eq!(all.faults, [fault(0, 1), fault(1, 0)]);
+        assert_eq!(all.faults_of(1), [fault(1, 0)]);
+        assert_eq!(all.faults_of(2), []);
+        assert_eq!(all.fault_at(0, 1), Some(&fault(0, 1)));
+        assert_eq!(all.fault_at(0, 0), None);
+    }
+
+    #[test]
+    fn an_absent_row_is_null_and_no_fault() {
+        let all = cells(vec![Some(1), None, None], vec![fault(0, 1), fault(0, 2)]);
+        let absent = BooleanArray::from(vec![true, true, false]);
+        let left = all.without(&absent).expect("of one length");
+        assert_eq!(left.columns[0].null_count(), 3);
+        assert_eq!(left.faults, [fault(0, 2)]);
+    }
+
+    #[test]
+    fn kept_rows_keep_their_faults() {
+        let faults = [fault(0, 1), fault(0, 4), fault(1, 2)];
+        assert_eq!(faults_in(&faults, &[2, 4]), [fault(0, 1), fault(1, 0)]);
+    }
+}
