@@ -90,6 +90,8 @@ pub const VERIFICATIONS_MAX: usize = 16;
 pub const LEFT_OUT_MAX_ROWS: usize = 1_000_000;
 /// Cells without a value that an answer names; of further ones it has the number.
 pub const ANSWER_FAULTS_MAX: usize = 64;
+/// Newest rows of an archived source on which a new view is tried while it is planned.
+pub const TRIAL_MAX_ROWS: usize = 4_096;
 /// Rows that one verification compares.
 pub const VERIFY_MAX_ROWS: usize = 100_000;
 /// How long a stream may stay open before its first message, milliseconds.

@@ -30,7 +30,7 @@ mod view;
 pub use batch::BatchEngine;
 pub use catalog::{
     BrokenDefinition, Catalog, CatalogPlan, CatalogState, Change, ChangeAction, DefinitionFile,
-    DroppedState, MonitorPlan, ObjectState, Planning, read_definitions,
+    DroppedState, MonitorPlan, ObjectState, Planning, Tried, ViewTrial, read_definitions,
 };
 pub use error::{EngineError, Location, Result};
 pub use parse::ObjectKind;

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::CommitProperties;
-use deltalake::kernel::{Action, Add, MetadataExt as _, Transaction};
+use deltalake::kernel::{Action, Add, MetadataExt as _, StructField, Transaction};
 use deltalake::protocol::DeltaOperation;
+use deltalake::table::config::TableProperty;
 use forebay_core::error::with_causes;
 use forebay_core::invariant;
 use forebay_core::ports::{Beginnings, LogIdentity};
@@ -27,6 +29,7 @@ use crate::error::OfflineError;
 use crate::file::DataFile;
 use crate::marks::{Outcome, commit_info, outcome_of};
 use crate::rows;
+use crate::schema;
 use crate::sums::{ENTRY_SUM, sum_of_commit};
 use crate::table::{Current, FORMAT, FORMAT_VERSION, Table, append_operation, commit};
 
@@ -164,6 +167,33 @@ impl DeltaArchive {
         current.refresh(table).await?;
         let (table, from) = (&table.name, table.format);
         tracing::info!(table, from, to = FORMAT_VERSION, "a table was upgraded");
+        Ok(())
+    }
+
+    /// Give the table the columns of `schema`, which are its own and new ones.
+    pub(crate) async fn grow(&self, table: &Table, schema: &SchemaRef) -> Result<(), OfflineError> {
+        let failed = |e: DeltaTableError| OfflineError::delta(&table.name, "add columns to", e);
+        let mut current = table.current.lock().await;
+        current.refresh_as(table, self.owner()).await?;
+        let columns = schema::delta_schema(&table.name, schema)?;
+        let metadata = current.state.metadata().clone();
+        let statistics = TableProperty::DataSkippingStatsColumns.as_ref().to_owned();
+        let metadata = metadata
+            .with_schema(&columns)
+            .and_then(|m| m.add_config_key(statistics, schema::statistics_columns(schema)));
+        let metadata = metadata.map_err(|e| failed(e.into()))?;
+        let is_new = |f: &&StructField| table.schema.column_with_name(f.name()).is_none();
+        let fields: Vec<StructField> = columns.fields().filter(is_new).cloned().collect();
+        let added: Vec<String> = fields.iter().map(|f| f.name().clone()).collect();
+        let actions = vec![Action::Metadata(metadata)];
+        let properties = self.properties(&actions, Vec::new(), &self.next_commit_id());
+        let operation = DeltaOperation::AddColumn { fields };
+        commit(table, &current.state, properties, actions, operation)
+            .await
+            .map_err(failed)?;
+        current.refresh(table).await?;
+        let (table, added) = (&table.name, added.join(", "));
+        tracing::info!(table, added, "a table follows its source's columns");
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_with};
 use forebay_core::PortResult;
+use forebay_core::growth::grown;
 use forebay_core::limits::ARCHIVE_CLOCK_GAP_MAX_DAYS;
 use forebay_core::ports::{
     Archive, Beginnings, LogIdentity, RowStream, Scan, TableScan, TableSnapshot,
@@ -221,7 +222,7 @@ impl DeltaArchive {
                 table: name.to_owned(),
             });
         }
-        let table = Table::load(name, log, &self.settings.deployment, None).await?;
+        let table = Table::load(name, log, &self.settings.deployment).await?;
         self.dating.note(table.newest_us().await);
         Ok(Arc::new(table))
     }
@@ -244,7 +245,7 @@ impl DeltaArchive {
             let (settings, deployment) = (&self.settings, &self.settings.deployment);
             let interval = settings.checkpoint_interval.get();
             Table::create(name, &log, &wanted, deployment, interval).await?;
-            let table = Table::load(name, Arc::clone(&log), deployment, Some(&wanted)).await?;
+            let table = Table::load(name, Arc::clone(&log), deployment).await?;
             note_checkpoint(&table).await;
             self.upgrade(&table).await?;
             self.dating.note(table.newest_us().await);
@@ -252,18 +253,17 @@ impl DeltaArchive {
         };
         let opened = self.opened(name);
         let table = opened.get_or_try_init(make).await?;
-        // It may have been open before.
-        let (have, want) = (
-            schema::delta_schema(name, &table.schema)?,
-            schema::delta_schema(name, &wanted)?,
-        );
-        match schema::difference(&have, &want) {
-            Some(difference) => Err(OfflineError::SchemaDiffers {
-                table: name.to_owned(),
-                difference,
-            }),
-            None => Ok(()),
+        let differs = |difference| OfflineError::SchemaDiffers {
+            table: name.to_owned(),
+            difference,
+        };
+        if let Some(grown) = grown(&table.schema, &wanted).map_err(differs)? {
+            self.grow(table, &grown).await?;
+            // Whoever holds the table as it was goes on with that.
+            self.forget(name);
+            self.table(name).await?;
         }
+        Ok(())
     }
 
     async fn progress_of(&self, name: &str) -> Result<Applied, OfflineError> {

@@ -23,15 +23,16 @@ pub enum OfflineError {
         /// Why not, and what to do.
         why: String,
     },
-    /// The table exists with another schema.
+    /// The table exists with columns that it cannot keep beside the wanted ones.
     #[error(
-        "table `{table}` exists with another schema: {difference}; give the changed source another name and topic; or \
+        "table `{table}` exists with another schema: {difference}; columns may be added, without NOT NULL, and left out, \
+         their types stay; else give the changed source another name and topic; or \
          drop the source, stop the server, move the table's directory away and start with the new definition"
     )]
     SchemaDiffers {
         /// Its name.
         table: String,
-        /// The first difference.
+        /// The first column that cannot be.
         difference: String,
     },
     /// Rows that do not fit their table or their offsets.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
-use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray, new_null_array,
+};
 use arrow_ord::sort::{SortColumn, lexsort_to_indices};
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
@@ -21,7 +23,8 @@ use crate::error::OfflineError;
 use crate::marks::Marks;
 
 /// One batch with the table's columns but `_ingest_time`, in the table's order. Columns are matched
-/// by name; one that the table has not is an error, and so is a row at or above its partition's
+/// by name; one that the table has not is an error, one that only the table has is NULL where it
+/// may be. An error is a row at or above its partition's
 /// `up_to`: the next append would doubt it.
 pub(crate) fn align(
     table: &str,
@@ -46,10 +49,17 @@ pub(crate) fn align(
             ));
         }
         let columns = target.fields().iter().map(|field| {
-            let column = batch.column_by_name(field.name());
-            let column = column.ok_or_else(|| {
-                OfflineError::bad_rows(table, format!("column `{}` is missing", field.name()))
-            })?;
+            let column = match batch.column_by_name(field.name()) {
+                Some(column) => column,
+                // The source no longer has it.
+                None if field.is_nullable() => {
+                    return Ok(new_null_array(field.data_type(), batch.num_rows()));
+                }
+                None => {
+                    let why = format!("column `{}` is missing", field.name());
+                    return Err(OfflineError::bad_rows(table, why));
+                }
+            };
             if column.data_type() != field.data_type() {
                 let (is, wanted) = (column.data_type(), field.data_type());
                 return Err(OfflineError::bad_rows(

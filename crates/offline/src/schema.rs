@@ -1,6 +1,6 @@
 //! From the schema that a caller asks for to the Delta table's: which types it may have,
-//! `_ingest_time` added, the table properties, and the comparison with a table that is there
-//! already.
+//! `_ingest_time` added, and the table properties. How a table that is there follows another schema
+//! is core's (`growth`).
 
 use std::sync::Arc;
 
@@ -86,34 +86,6 @@ pub(crate) fn delta_schema(table: &str, schema: &Schema) -> Result<StructType, O
     schema
         .try_into_kernel()
         .map_err(|e| OfflineError::delta(table, "describe", e))
-}
-
-/// The first difference between a table's schema and the wanted one, in words.
-pub(crate) fn difference(existing: &StructType, wanted: &StructType) -> Option<String> {
-    let (mut have, mut want) = (existing.fields(), wanted.fields());
-    loop {
-        match (have.next(), want.next()) {
-            (None, None) => return None,
-            (Some(have), None) => return Some(format!("it also has column `{}`", have.name())),
-            (None, Some(want)) => return Some(format!("it lacks column `{}`", want.name())),
-            (Some(have), Some(want)) => {
-                let of = |f: &deltalake::kernel::StructField| {
-                    format!(
-                        "`{}` {}{}",
-                        f.name(),
-                        f.data_type(),
-                        if f.is_nullable() { "" } else { " NOT NULL" }
-                    )
-                };
-                if have.name() != want.name()
-                    || have.data_type() != want.data_type()
-                    || have.is_nullable() != want.is_nullable()
-                {
-                    return Some(format!("it has {} where {} is wanted", of(have), of(want)));
-                }
-            }
-        }
-    }
 }
 
 /// Columns that get statistics in the log: no floats (statistics lose NaN), nothing nested, no

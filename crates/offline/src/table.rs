@@ -1,6 +1,5 @@
 //! One open table: its log store, its schema, and, behind a lock that an append holds, the snapshot
-//! and the marks that were read last. Opening makes the table where it is missing and compares the
-//! schema where it is there.
+//! and the marks that were read last. Opening makes the table where it is missing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -188,12 +187,11 @@ impl Table {
         }
     }
 
-    /// Load the table; with `wanted`, only if it has that schema.
+    /// Load the table.
     pub(crate) async fn load(
         name: &str,
         log: LogStoreRef,
         deployment: &str,
-        wanted: Option<&SchemaRef>,
     ) -> Result<Self, OfflineError> {
         checkpoint_sum::check(log.as_ref(), name).await?;
         let state = match DeltaTableState::try_new(log.as_ref(), None).await {
@@ -205,15 +203,6 @@ impl Table {
                     .unwrap_or_else(|| OfflineError::delta(name, "load", error)));
             }
         };
-        if let Some(wanted) = wanted
-            && let Some(difference) =
-                schema::difference(&state.schema(), &schema::delta_schema(name, wanted)?)
-        {
-            return Err(OfflineError::SchemaDiffers {
-                table: name.to_owned(),
-                difference,
-            });
-        }
         if !state.metadata().partition_columns().is_empty() {
             return Err(OfflineError::unsupported(
                 name,
@@ -232,7 +221,7 @@ impl Table {
         let marks = Marks::load(log.as_ref(), deployment, name, state.version()).await?;
         cross_check(name, &log, &state, &marks).await?;
         check_reach(name, &files_of(name, &state)?, &marks.applied())?;
-        let schema = wanted.map_or_else(|| state.snapshot().arrow_schema(), Arc::clone);
+        let schema = state.snapshot().arrow_schema();
         let current = Mutex::new(Current {
             state,
             marks,

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, new_null_array};
 use arrow_schema::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
+use forebay_core::growth::grown;
 use forebay_core::ports::{
     Archive, Beginnings, LogIdentity, RowStream, Scan, TableScan, TableSnapshot,
 };
@@ -176,9 +177,12 @@ impl Table {
                 .with_timezone("UTC"),
         );
         let columns = self.schema.fields().iter().map(|field| {
-            batch
-                .column_by_name(field.name())
-                .map_or_else(|| Arc::clone(&time), Arc::clone)
+            match batch.column_by_name(field.name()) {
+                Some(column) => Arc::clone(column),
+                None if field.name() == meta::INGEST_TIME => Arc::clone(&time),
+                // The table has it since, or its source no longer has it.
+                None => new_null_array(field.data_type(), batch.num_rows()),
+            }
         });
         RecordBatch::try_new(Arc::clone(&self.schema), columns.collect())
             .map_err(|e| PortError::internal(format!("the rows do not fit their table: {e}")))
@@ -266,11 +270,12 @@ impl Archive for MemoryArchive {
             let number = self.made.fetch_add(1, Ordering::Relaxed);
             Table::new(&schema, format!("{name}-{number}"))
         });
-        if *table.schema != *wanted {
-            return Err(PortError::new(
-                ErrorKind::AlreadyExists,
-                format!("table '{name}' has another schema"),
-            ));
+        let differs = |why| {
+            let words = format!("table '{name}' has another schema: {why}");
+            PortError::new(ErrorKind::AlreadyExists, words)
+        };
+        if let Some(grown) = grown(&table.schema, &wanted).map_err(differs)? {
+            table.schema = grown;
         }
         Ok(())
     }

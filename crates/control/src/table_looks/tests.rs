@@ -117,7 +117,8 @@ impl World {
 
 /// Tables of these names with one column.
 fn wanted(names: &[&str], column: &str) -> Vec<WantedTable> {
-    let field = Field::new(column, DataType::Int64, true);
+    // A table that is there cannot get a column that its rows would have to have.
+    let field = Field::new(column, DataType::Int64, column != "other");
     let schema = Arc::new(Schema::new(vec![field]));
     let names = names.iter();
     names

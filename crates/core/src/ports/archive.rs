@@ -100,10 +100,11 @@ pub struct TableSnapshot {
 #[async_trait]
 pub trait Archive: TableScan {
     /// Open table `name`, or make it with `schema` (with or without
-    /// [`crate::source::meta::INGEST_TIME`]; the table has it).
+    /// [`crate::source::meta::INGEST_TIME`]; the table has it). One that exists with another schema
+    /// follows it, as [`crate::growth::grown`] says.
     ///
     /// # Errors
-    /// It exists with another schema; the disk fails.
+    /// It exists with a schema that cannot follow (`AlreadyExists`); the disk fails.
     async fn open_table(&self, name: &str, schema: SchemaRef) -> PortResult<()>;
 
     /// Note where the table begins, for partitions of which that was not noted before, and by topic

@@ -4,9 +4,11 @@
 
 mod broken;
 mod meaning;
+mod proof;
 mod renew;
 
 use std::collections::BTreeMap;
+use std::ptr;
 use std::sync::Arc;
 
 use forebay_core::definition::MonitorDef;
@@ -14,6 +16,8 @@ use forebay_core::limits::CATALOG_MAX_VIEWS;
 use forebay_core::ports::{CompiledLabel, CompiledService, CompiledView};
 use forebay_core::source::SourceDef;
 use forebay_core::view::ViewId;
+
+use proof::Proof;
 
 use super::change::{Change, ChangeAction};
 use super::checks::{check_deployment, check_monitor};
@@ -26,7 +30,7 @@ use crate::label::Label;
 use crate::parse::{Definition, ObjectKind, QueryText, Statement};
 use crate::patience::Patience;
 use crate::service::{REQUEST, Service, ServiceIdentity};
-use crate::session::Session;
+use crate::session::{Session, plain_schema};
 use crate::view::{View, ViewIdentity};
 
 /// Which version of an object to make.
@@ -55,6 +59,8 @@ pub(super) struct Builder<'a> {
     in_force: Option<&'a Inner>,
     after: Inner,
     changes: Vec<Change>,
+    /// Of what was compiled last.
+    warnings: Vec<String>,
     patience: &'a Arc<Patience>,
     /// Plans for as long as that says.
     session: Session,
@@ -70,6 +76,7 @@ impl<'a> Builder<'a> {
             in_force: None,
             after,
             changes: Vec::new(),
+            warnings: Vec::new(),
             patience,
             session: before.session.with_patience(patience),
         }
@@ -181,6 +188,7 @@ impl<'a> Builder<'a> {
                 before: Some(state.text.clone()),
                 after: None,
                 note: String::new(),
+                warnings: Vec::new(),
             });
         }
         Ok(())
@@ -298,7 +306,21 @@ impl<'a> Builder<'a> {
             before,
             after,
             note,
+            warnings: std::mem::take(&mut self.warnings),
         });
+    }
+
+    /// What trying has brought; it is told with the change.
+    fn proven(&mut self, statement: &Statement, proof: Proof) -> Result<()> {
+        if let Some(why) = proof.refused {
+            return Err(EngineError::refused(
+                statement.at.clone(),
+                &statement.object(),
+                why,
+            ));
+        }
+        self.warnings = proof.warnings;
+        Ok(())
     }
 
     fn last_dropped(&self, key: &Key) -> u32 {
@@ -337,9 +359,26 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Take `entry` of `from` over as it is.
+    /// Take `entry` of `from` over as it is: compiled as it was, unless the columns that it was
+    /// compiled over stand at other places by now.
     fn take_over(&mut self, from: &Inner, key: &Key, entry: &Arc<Entry>) -> Result<()> {
-        let (after, name) = (&mut self.after, &key.1);
+        let name = &key.1;
+        if let Some(digest) = self.moved(from, entry)? {
+            let state = &entry.state;
+            let identity = Identity {
+                version: state.version,
+                view_id: state.view_id,
+                digest: state.digest.clone(),
+            };
+            self.compile(entry.statement.clone(), identity, &digest)?;
+            // It has been told when it was created.
+            self.warnings.clear();
+            if from.outdated.contains(name) && key.0 == ObjectKind::View {
+                self.after.outdated.insert(name.clone());
+            }
+            return Ok(());
+        }
+        let after = &mut self.after;
         match &entry.statement.definition {
             Definition::View(_) => {
                 if let Some(view) = from.own_views.get(name) {
@@ -371,6 +410,30 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
+    /// The digest under which `entry` of `from` was compiled, if its source has got other columns
+    /// since beside those that it reads, or a view that it reads is compiled anew for that.
+    fn moved(&self, from: &Inner, entry: &Entry) -> Result<Option<String>> {
+        let name = &entry.state.name;
+        Ok(match &entry.statement.definition {
+            Definition::View(view) => {
+                let (source, _) = self.tables_of(&entry.statement, &view.entity)?;
+                let view = from.own_views.get(name);
+                let view = view.filter(|view| view.source().columns != source.columns);
+                view.map(|view| view.spec().digest.clone())
+            }
+            Definition::Service(_) => {
+                let is_new = |view: &Arc<dyn CompiledView>| {
+                    let now = self.after.own_views.get(&view.spec().name);
+                    now.is_none_or(|now| !ptr::addr_eq(Arc::as_ptr(now), Arc::as_ptr(view)))
+                };
+                let service = from.own_services.get(name);
+                let service = service.filter(|service| service.views().iter().any(is_new));
+                service.map(|_| entry.state.digest.clone())
+            }
+            _ => None,
+        })
+    }
+
     /// Compile `statement` under `identity`. `digest` is that of its meaning now.
     fn compile(&mut self, statement: Statement, identity: Identity, digest: &str) -> Result<()> {
         self.patience.begin(&statement.object())?;
@@ -391,6 +454,7 @@ impl<'a> Builder<'a> {
                     digest: digest.to_owned(),
                 };
                 let view = View::compile(&self.session, of, view, &source, &entity)?;
+                self.proven(&statement, Proof::of_view(&view))?;
                 self.after.insert_view(&name, Arc::new(view));
             }
             Definition::Service(service) => {
@@ -400,11 +464,19 @@ impl<'a> Builder<'a> {
                     version: identity.version,
                     digest,
                 };
+                let request = plain_schema(
+                    service
+                        .request
+                        .iter()
+                        .map(|column| (column.name.clone(), column.data_type.clone())),
+                );
                 let service = Service::compile(&self.session, of, service, &self.after.own_views)?;
+                self.proven(&statement, Proof::of_service(&service, &request))?;
                 self.after.insert_service(&name, Arc::new(service));
             }
             Definition::Monitor(def, expression) => {
-                let label = self.label(&statement, def, expression.as_ref())?;
+                let (label, proof) = self.label(&statement, def, expression.as_ref())?;
+                self.proven(&statement, proof)?;
                 let def = def.clone();
                 let plan = MonitorPlan { def, label };
                 self.after.monitors.insert(name.clone(), plan);
@@ -439,13 +511,14 @@ impl<'a> Builder<'a> {
         statement: &Statement,
         def: &MonitorDef,
         expression: Option<&QueryText>,
-    ) -> Result<Option<Arc<dyn CompiledLabel>>> {
+    ) -> Result<(Option<Arc<dyn CompiledLabel>>, Proof)> {
         let (Some(labels), Some(expression)) = (&def.labels, expression) else {
-            return Ok(None);
+            return Ok((None, Proof::default()));
         };
         let source = &self.after.sources[&labels.source];
         let label = Label::compile(&self.session, &statement.object(), expression, source)?;
-        Ok(Some(Arc::new(label)))
+        let proof = Proof::of_label(&label, source);
+        Ok((Some(Arc::new(label)), proof))
     }
 
     /// The source and the entity of a view; `digest` found both.

@@ -37,4 +37,8 @@ pub struct Change {
     pub after: Option<String>,
     /// Why it changes.
     pub note: String,
+    /// What its expressions cannot do on some rows: on one of defaults, on the archive's newest.
+    /// Those rows are left out of a view, and a feature is NULL in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }

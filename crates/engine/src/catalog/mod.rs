@@ -16,6 +16,7 @@ mod references;
 mod state;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,7 @@ pub use files::{DefinitionFile, read_definitions};
 pub use inner::MonitorPlan;
 pub use planner::Planning;
 pub use state::{CatalogState, DroppedState, ObjectState};
+pub use trial::{Tried, ViewTrial};
 
 use crate::error::{EngineError, Result, listed};
 use crate::parse::{ObjectKind, parse_file};

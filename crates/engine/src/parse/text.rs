@@ -30,6 +30,30 @@ impl QueryText {
     }
 }
 
+impl QueryText {
+    /// Its words, keywords among them; None where a star stands for all columns of a table.
+    pub(crate) fn words(&self) -> Option<impl Iterator<Item = &str>> {
+        let is_star = |pair: &[TokenWithSpan]| {
+            let before = match &pair[0].token {
+                Token::Comma | Token::Period => true,
+                Token::Word(word) => ["select", "all", "distinct"]
+                    .iter()
+                    .any(|keyword| word.value.eq_ignore_ascii_case(keyword)),
+                _ => false,
+            };
+            before && pair[1].token == Token::Mul
+        };
+        (!self.tokens.windows(2).any(is_star)).then(|| self.tokens.iter().filter_map(word_of))
+    }
+}
+
+fn word_of(token: &TokenWithSpan) -> Option<&str> {
+    match &token.token {
+        Token::Word(word) => Some(&word.value),
+        _ => None,
+    }
+}
+
 /// `position` in `file`.
 pub(crate) fn location(file: &str, position: Position) -> Location {
     Location {

@@ -81,6 +81,9 @@ fn render_change(out: &mut String, change: &Change) {
             Line::Come(text) => format!("    + {text}"),
         });
     }
+    for warning in &change.warnings {
+        line(format!("    ! {warning}"));
+    }
     line(String::new());
 }
 
@@ -157,7 +160,17 @@ mod tests {
             before: before.map(str::to_owned),
             after: after.map(str::to_owned),
             note: note.into(),
+            warnings: Vec::new(),
         }
+    }
+
+    #[test]
+    fn what_a_view_cannot_do_is_told_behind_its_lines() {
+        let mut created = change(ChangeAction::Create, None, Some("SELECT a"), "");
+        created.warnings = vec!["12 rows would be left out: 1 / x: division by zero".into()];
+        let shown = render(&[created]);
+        let expected = "    + SELECT a\n    ! 12 rows would be left out: 1 / x: division by zero\n";
+        assert!(shown.contains(expected), "{shown}");
     }
 
     #[test]

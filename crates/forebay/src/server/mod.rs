@@ -37,6 +37,7 @@ mod tables;
 mod takeover;
 mod topics;
 mod transition;
+mod trial;
 mod turn;
 mod upkeep;
 mod verifications;

@@ -90,7 +90,11 @@ impl App {
             }
         });
         let given_up = match outcome {
-            Ok(planned) => return Ok(planned?),
+            Ok(planned) => {
+                let mut planned = planned?;
+                self.try_views(&mut planned)?;
+                return Ok(planned);
+            }
             Err(given_up) => given_up,
         };
         patience.cancel();

@@ -159,6 +159,7 @@ mod tests {
             before: None,
             after: None,
             note: String::new(),
+            warnings: Vec::new(),
         };
         let now = [part("model", "m version 2"), part("monitor", "m")];
         let left = |changes: &[Change]| left_aside(now.to_vec(), changes);

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow_schema::ArrowError;
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow_schema::{ArrowError, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
 use arrow_select::interleave::interleave_record_batch;
 use bytes::Bytes;
@@ -68,7 +68,7 @@ impl Source {
             let read = blocking(move || {
                 for batch in reader {
                     let batch = batch.map_err(|e| unreadable(&reading.table, &name, &e.into()))?;
-                    let batch = reading.bounded(batch)?;
+                    let batch = reading.whole(&reading.bounded(batch)?)?;
                     held.sorted_rows(&reading, sorted_bytes(&batch))?;
                     batches.push(batch);
                 }
@@ -176,26 +176,37 @@ impl Plan {
         filter_record_batch(&batch, &keep).map_err(|e| self.refused(&e))
     }
 
+    /// `batch` with the plan's columns and those that place its rows, of whatever file it is.
+    fn whole(&self, batch: &RecordBatch) -> Result<RecordBatch, OfflineError> {
+        let places = batch.schema_ref().fields().iter();
+        let places = places.filter(|f| self.schema.column_with_name(f.name()).is_none());
+        let fields: Vec<_> = self.schema.fields().iter().chain(places).cloned().collect();
+        self.columns(batch, Arc::new(Schema::new(fields)))
+    }
+
     /// The plan's columns of `batch`.
     fn project(&self, batch: &RecordBatch) -> Result<RecordBatch, OfflineError> {
-        let columns = self.schema.fields().iter().map(|field| {
-            batch
-                .column_by_name(field.name())
-                .map(Arc::clone)
-                .ok_or_else(|| {
-                    OfflineError::damaged(
-                        &self.table,
-                        format!(
-                            "a file lacks column `{}`; restore it from a backup",
-                            field.name()
-                        ),
-                    )
-                })
+        self.columns(batch, Arc::clone(&self.schema))
+    }
+
+    /// The columns of `schema` of `batch`; one that the table has got since its file was written is
+    /// NULL.
+    fn columns(&self, batch: &RecordBatch, schema: SchemaRef) -> Result<RecordBatch, OfflineError> {
+        let rows = batch.num_rows();
+        let columns = schema.fields().iter().map(|field| {
+            let name = field.name();
+            match batch.column_by_name(name) {
+                Some(column) => Ok(Arc::clone(column)),
+                None if field.is_nullable() => Ok(new_null_array(field.data_type(), rows)),
+                None => Err(OfflineError::damaged(
+                    &self.table,
+                    format!("a file lacks column `{name}`; restore it from a backup"),
+                )),
+            }
         });
         let columns = columns.collect::<Result<Vec<ArrayRef>, _>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
-            .map_err(|e| self.refused(&e))
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(schema, columns, &options).map_err(|e| self.refused(&e))
     }
 
     fn refused(&self, error: &ArrowError) -> OfflineError {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
-use arrow_schema::Schema;
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema};
 use forebay_core::ErrorKind;
 use forebay_core::ports::{Archive, Beginnings, LogIdentity, Scan};
 use forebay_core::progress::{Applied, PartitionProgress, RecordDigest, TopicPartition};
@@ -32,7 +33,8 @@ pub async fn archive<A: Archive>(mut make: impl FnMut() -> A) {
     scan::table_scan(&scanned, true).await;
     a_snapshot_bounds_a_scan_for_ever(&make()).await;
     rows_below_a_mark_are_dropped(&make()).await;
-    a_table_is_empty_when_opened_and_keeps_its_schema(&make()).await;
+    a_table_is_empty_when_opened_and_keeps_its_types(&make()).await;
+    a_table_follows_the_columns_of_its_rows(&make()).await;
     appends_are_dated_in_their_order(&make()).await;
     where_a_table_begins_is_noted_once(&make()).await;
     a_table_knows_the_log_that_its_rows_came_from(&make()).await;
@@ -67,16 +69,92 @@ async fn rows_below_a_mark_are_dropped(archive: &dyn Archive) {
     assert_eq!(found.len(), all.len() + 10);
 }
 
-async fn a_table_is_empty_when_opened_and_keeps_its_schema(archive: &dyn Archive) {
+async fn a_table_is_empty_when_opened_and_keeps_its_types(archive: &dyn Archive) {
     archive.open_table(TABLE, schema()).await.expect("opened");
     let empty = archive.scan(TABLE, Scan::default().in_log_order()).await;
     assert!(batches(empty.expect("there")).await.is_empty());
-    let other = Schema::new(schema().fields()[1..].to_vec());
-    let error = archive.open_table(TABLE, Arc::new(other)).await.err();
-    assert_eq!(
-        error.expect("another schema").kind(),
-        ErrorKind::AlreadyExists
-    );
+    let changed = |name: &str, field: Field| {
+        let schema = schema();
+        let others = schema.fields().iter().filter(|f| f.name() != name);
+        let fields = others.cloned().chain([Arc::new(field)]);
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    };
+    for other in [
+        changed("n", Field::new("n", DataType::Utf8, true)),
+        changed("", Field::new("more", DataType::Utf8, false)),
+        changed("", Field::new("KEY", DataType::Utf8, true)),
+    ] {
+        let error = archive.open_table(TABLE, other).await.err();
+        let kind = error.expect("another schema").kind();
+        assert_eq!(kind, ErrorKind::AlreadyExists);
+    }
+    assert!(archive.open_table(TABLE, schema()).await.is_ok());
+}
+
+async fn a_table_follows_the_columns_of_its_rows(archive: &dyn Archive) {
+    let all = filled(archive).await;
+    // `n` goes, `more` comes, `ts` may be NULL.
+    let fields = schema()
+        .fields()
+        .iter()
+        .filter_map(|f| match f.name().as_str() {
+            "n" => None,
+            "ts" => Some(Arc::new(f.as_ref().clone().with_nullable(true))),
+            _ => Some(Arc::clone(f)),
+        })
+        .collect::<Vec<_>>();
+    let more = Arc::new(Field::new("more", DataType::Utf8, true));
+    let fields: Vec<_> = [more].into_iter().chain(fields).collect();
+    let newer = Arc::new(Schema::new(fields));
+    for _ in 0..2 {
+        let opened = archive.open_table(TABLE, Arc::clone(&newer)).await;
+        opened.expect("it follows");
+    }
+    let given = rows(&[(3, 20), (3, 21)]);
+    let columns = newer
+        .fields()
+        .iter()
+        .map(|field| match given.column_by_name(field.name()) {
+            Some(column) => Arc::clone(column),
+            None => Arc::new(StringArray::from(vec![Some("x"), None])) as ArrayRef,
+        });
+    let given = RecordBatch::try_new(Arc::clone(&newer), columns.collect()).expect("well formed");
+    let fresh = archive
+        .append(TABLE, vec![given], &applied(&[(3, 22)]))
+        .await;
+    assert_eq!(fresh.expect("appended"), 2);
+    let columns = ["more", "n", meta::PARTITION, meta::OFFSET];
+    for scan in [
+        Scan::columns(columns),
+        Scan::columns(columns).in_log_order(),
+    ] {
+        let found = batches(archive.scan(TABLE, scan).await.expect("there")).await;
+        let mut new = 0;
+        for batch in &found {
+            let text = |row: usize| batch.column(0).as_string::<i32>().is_valid(row);
+            let number = |row: usize| batch.column(1).is_valid(row);
+            for (row, place) in places(std::slice::from_ref(batch)).into_iter().enumerate() {
+                assert_eq!(text(row), place == (3, 20), "{place:?}");
+                let had = all.contains(&place) && place.1 % 3 > 0;
+                assert_eq!(number(row), had, "{place:?}");
+                new += usize::from(!all.contains(&place));
+            }
+        }
+        assert_eq!(new, 2);
+    }
+    // As it was before: the rows of the newer source stay.
+    archive
+        .open_table(TABLE, schema())
+        .await
+        .expect("it follows back");
+    let given = rows(&[(3, 30)]);
+    let fresh = archive
+        .append(TABLE, vec![given], &applied(&[(3, 31)]))
+        .await;
+    assert_eq!(fresh.expect("appended"), 1);
+    let snapshot = archive.snapshot(TABLE).await.expect("there");
+    assert_eq!(snapshot.rows, all.len() as u64 + 3);
+    assert!(snapshot.schema.column_with_name("more").is_some());
 }
 
 async fn appends_are_dated_in_their_order(archive: &dyn Archive) {

@@ -1,6 +1,8 @@
 //! Digests of definitions: of a statement with all that it names, by which the catalog knows what
 //! has changed, and of what its values are, by which a model knows what it was made for.
 
+use std::collections::BTreeSet;
+
 use forebay_core::digest::digest;
 use forebay_core::source::{Column, SourceDef, SourceFormat};
 
@@ -8,28 +10,47 @@ use super::Builder;
 use crate::catalog::references::{Reference, references};
 use crate::error::{EngineError, Result, listed};
 use crate::functions::FUNCTIONS_VERSION;
-use crate::parse::{Definition, ObjectKind, Statement};
+use crate::parse::{Definition, ObjectKind, QueryText, Statement};
 
-/// Digest of which columns a source has, whatever its topic.
-fn columns_of(source: &SourceDef) -> String {
+/// Which columns of a source a definition can read: by their names, in lower case. None: all.
+type Named = Option<BTreeSet<String>>;
+
+/// Digest of those columns of a source that are `named`, and of its event time, whatever its topic.
+/// A column that nobody names may come and go.
+fn columns_of(source: &SourceDef, named: &Named) -> String {
+    let is_named = |column: &&Column| {
+        let name = column.name.to_lowercase();
+        named.as_ref().is_none_or(|named| named.contains(&name))
+    };
     let column =
         |column: &Column| format!("{} {} {}", column.name, column.data_type, column.nullable);
     let time = source.columns[source.time_column].name.clone();
+    let columns = source.columns.iter().filter(is_named).map(column);
+    // Records and tables know columns by their names; their order may change.
+    let columns: BTreeSet<String> = columns.collect();
     let parts: Vec<String> = [source.name.clone(), time]
         .into_iter()
-        .chain(source.columns.iter().map(column))
+        .chain(columns)
         .collect();
     digest(parts.iter().map(String::as_str))
 }
 
-/// Digest of which events a source has: its columns, topic and format. When they count as late, and
-/// how long an idle partition is waited for, is no part of it: what is computed from the events
-/// stays when that changes.
-fn events_of(source: &SourceDef) -> String {
+/// Digest of which events a source has: its `named` columns, topic and format. When they count as
+/// late, and how long an idle partition is waited for, is no part of it: what is computed from the
+/// events stays when that changes.
+fn events_of(source: &SourceDef, named: &Named) -> String {
     let format = match source.format {
         SourceFormat::Json => "json",
     };
-    digest([columns_of(source).as_str(), &source.topic, format])
+    digest([columns_of(source, named).as_str(), &source.topic, format])
+}
+
+/// The words of a query, among which are the columns that it reads; None where it has a star for
+/// all of them.
+fn words_of(query: &QueryText) -> Named {
+    query
+        .words()
+        .map(|words| words.map(str::to_lowercase).collect())
 }
 
 /// Version of the functions that a statement of `kind` can call.
@@ -42,6 +63,40 @@ fn functions_of(kind: ObjectKind) -> u32 {
 }
 
 impl Builder<'_> {
+    /// The columns that `statement` can read of the source that it names.
+    fn named(&self, statement: &Statement) -> Named {
+        match &statement.definition {
+            Definition::View(view) => words_of(&view.body),
+            Definition::Monitor(_, label) => words_of(label.as_ref()?),
+            // What it asks a service for comes from the event, by the names of the request.
+            Definition::Deployment(deployment) => {
+                let entry = |kind, name: String| self.after.entries.get(&(kind, name));
+                // Carried columns and the key that routes it are in its text.
+                let words = statement.canonical.split_whitespace();
+                let words = words.map(|word| word.trim_matches('"').to_lowercase());
+                let mut named: BTreeSet<String> = words.collect();
+                for route in &deployment.routes {
+                    let model = format!("{}/{}", deployment.model, route.version);
+                    let Definition::Model(model) =
+                        &entry(ObjectKind::Model, model)?.statement.definition
+                    else {
+                        return None;
+                    };
+                    let Definition::Service(service) =
+                        &entry(ObjectKind::Service, model.service.clone())?
+                            .statement
+                            .definition
+                    else {
+                        return None;
+                    };
+                    named.extend(service.request.iter().map(|c| c.name.to_lowercase()));
+                }
+                Some(named)
+            }
+            _ => None,
+        }
+    }
+
     /// Digest of a statement and of all that it names, which must be there.
     pub(super) fn digest(&self, statement: &Statement) -> Result<(String, Vec<Reference>)> {
         let references = references(statement)?;
@@ -75,7 +130,7 @@ impl Builder<'_> {
                 ));
             };
             parts.push(match &entry.statement.definition {
-                Definition::Source(source) => events_of(source),
+                Definition::Source(source) => events_of(source, &self.named(statement)),
                 _ => entry.state.digest.clone(),
             });
         }
@@ -86,9 +141,6 @@ impl Builder<'_> {
     /// of a source only its columns. Events may come by a topic of another name elsewhere, and a
     /// model made for these values serves there.
     pub(super) fn meaning(&self, statement: &Statement) -> Result<String> {
-        if let Definition::Source(source) = &statement.definition {
-            return Ok(columns_of(source));
-        }
         let mut parts = vec![statement.canonical.clone(), FUNCTIONS_VERSION.to_string()];
         for Reference { kind, name, .. } in references(statement)? {
             let Some(entry) = self.after.entries.get(&(kind, name)) else {
@@ -97,7 +149,10 @@ impl Builder<'_> {
                     statement.object()
                 )));
             };
-            parts.push(self.meaning(&entry.statement)?);
+            parts.push(match &entry.statement.definition {
+                Definition::Source(source) => columns_of(source, &self.named(statement)),
+                _ => self.meaning(&entry.statement)?,
+            });
         }
         Ok(digest(parts.iter().map(String::as_str)))
     }

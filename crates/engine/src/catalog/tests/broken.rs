@@ -68,6 +68,7 @@ fn a_text_that_does_not_parse_is_set_aside_too_and_can_be_dropped() {
         before: Some(catalog.state().objects[3].text.clone()),
         after: None,
         note: String::new(),
+        warnings: Vec::new(),
     }));
     assert!(broken(&plan.catalog).is_empty());
     assert!(load(plan.catalog.state()).views().contains_key("w"));

@@ -3,12 +3,20 @@
 
 use super::*;
 
+/// The source of [`BASE`] with other columns.
+fn events(columns: &str) -> String {
+    format!(
+        "CREATE SOURCE events ({columns}, ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts) WITH (connector = 'kafka')"
+    )
+}
+
 #[test]
-fn a_changed_source_makes_new_versions_of_its_views() {
+fn a_source_whose_read_columns_change_makes_new_versions_of_its_views() {
     let catalog = base();
-    let wider = "CREATE SOURCE events (id VARCHAR NOT NULL, k VARCHAR, x DOUBLE, more BIGINT, ts TIMESTAMP NOT NULL, \
-                 WATERMARK FOR ts AS ts) WITH (connector = 'kafka')";
-    let plan = apply(&catalog, wider);
+    let plan = apply(
+        &catalog,
+        &events("id VARCHAR NOT NULL, k VARCHAR NOT NULL, x DOUBLE"),
+    );
     let replaced: Vec<&str> = plan.changes.iter().map(|c| c.name.as_str()).collect();
     assert_eq!(replaced, ["events", "v", "w", "s", "m/1", "m"]);
     assert_eq!(plan.changes[1].note, "source events changes");
@@ -16,7 +24,14 @@ fn a_changed_source_makes_new_versions_of_its_views() {
         (view_id(&plan.catalog, "v"), view_id(&plan.catalog, "w")),
         (3, 4)
     );
-    let narrower = wider.replace("x DOUBLE, ", "");
+    // One view reads `x`, and the deployment takes it into the service's request.
+    let plan = apply(
+        &catalog,
+        &events("id VARCHAR NOT NULL, k VARCHAR, x DOUBLE NOT NULL"),
+    );
+    let replaced: Vec<&str> = plan.changes.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(replaced, ["events", "w", "m"]);
+    let narrower = events("id VARCHAR NOT NULL, k VARCHAR, more BIGINT");
     let error = catalog.plan(&file(narrower)).expect_err("w reads x");
     assert!(
         error.to_string().starts_with(
@@ -24,6 +39,55 @@ fn a_changed_source_makes_new_versions_of_its_views() {
         ),
         "{error}"
     );
+}
+
+#[test]
+fn columns_that_nobody_reads_come_and_go_without_a_new_version() {
+    let catalog = base();
+    for columns in [
+        "more BIGINT, id VARCHAR NOT NULL, k VARCHAR, x DOUBLE",
+        "x DOUBLE, k VARCHAR, id VARCHAR NOT NULL, more BIGINT, again VARCHAR",
+    ] {
+        let plan = apply(&catalog, &events(columns));
+        assert_eq!(
+            summary(&plan),
+            [(ChangeAction::Replace, "events", 2)],
+            "{columns}"
+        );
+        for name in ["v", "w"] {
+            let (now, before) = (&plan.catalog.views()[name], &catalog.views()[name]);
+            assert_eq!(now.spec(), before.spec(), "{columns}");
+            let source = &plan.catalog.sources()["events"];
+            let named = |index: &usize| source.columns[*index].name.as_str();
+            let keys: Vec<&str> = now.key_columns().iter().map(named).collect();
+            assert_eq!(keys, ["k"], "{columns}");
+            let reads: BTreeSet<&str> = now.reads().iter().map(named).collect();
+            let expected: &[&str] = if name == "v" {
+                &["k", "ts"]
+            } else {
+                &["k", "ts", "x"]
+            };
+            assert_eq!(reads, expected.iter().copied().collect(), "{columns}");
+        }
+        let service = &plan.catalog.services()["s"];
+        assert!(Arc::ptr_eq(&service.views()[0], &plan.catalog.views()["v"]));
+        let fingerprint = &catalog.services()["s"].spec().fingerprint;
+        assert_eq!(
+            &service.spec().fingerprint,
+            fingerprint,
+            "models still bind"
+        );
+        let loaded = Catalog::load(plan.catalog.state()).unwrap_or_else(|e| panic!("{e}"));
+        assert!(loaded.outdated().is_empty(), "{columns}");
+        assert_eq!(loaded.views()["w"].spec(), catalog.views()["w"].spec());
+        let back = apply(&plan.catalog, BASE);
+        let replaced = back
+            .changes
+            .iter()
+            .filter(|c| c.action == ChangeAction::Replace);
+        let replaced: Vec<&str> = replaced.map(|c| c.name.as_str()).collect();
+        assert_eq!(replaced, ["events"], "and back again");
+    }
 }
 
 #[test]
