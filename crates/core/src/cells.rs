@@ -62,6 +62,22 @@ impl Cells {
         self.faults.extend(moved);
     }
 
+    /// `length` rows from `from` on.
+    #[must_use]
+    pub fn slice(&self, from: usize, length: usize) -> Self {
+        let columns = self.columns.iter();
+        let columns = columns.map(|column| column.slice(from, length)).collect();
+        let within = |fault: &CellFault| {
+            let row = RowIndex::at((fault.row as usize).checked_sub(from)?);
+            (row.index() < length).then(|| CellFault {
+                row: row.number(),
+                ..fault.clone()
+            })
+        };
+        let faults = self.faults.iter().filter_map(within).collect();
+        Self { columns, faults }
+    }
+
     /// The same, NULL in the rows of `absent`, where nothing failed either: nobody has an answer
     /// for them.
     ///
@@ -142,6 +158,15 @@ mod tests {
         assert_eq!(all.faults_of(2), []);
         assert_eq!(all.fault_at(0, 1), Some(&fault(0, 1)));
         assert_eq!(all.fault_at(0, 0), None);
+    }
+
+    #[test]
+    fn a_slice_has_its_own_faults() {
+        let all = cells(vec![Some(1), None, None], vec![fault(0, 1), fault(0, 2)]);
+        let middle = all.slice(1, 1);
+        assert_eq!((middle.columns[0].len(), middle.faults.len()), (1, 1));
+        assert_eq!(middle.fault_at(0, 0), Some(&fault(0, 0)));
+        assert!(all.slice(0, 1).faults.is_empty());
     }
 
     #[test]

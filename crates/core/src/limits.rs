@@ -264,3 +264,6 @@ pub const TEXT_MAX_BYTES: usize = 1 << 20;
 pub const LEVENSHTEIN_MAX_CHARS: usize = 1_024;
 /// A compiled regular expression, bytes.
 pub const REGEX_MAX_BYTES: usize = 1 << 20;
+/// What one search by a regular expression may take: bytes of the text times bytes of the compiled
+/// expression.
+pub const REGEX_MAX_WORK: usize = 1 << 32;

@@ -81,7 +81,7 @@ impl Label {
             .map(|(_, c)| Input::plain(&c.name, &c.data_type))
             .collect();
         let refused = |refusal| refused(object, expression, refusal);
-        let mut lowering = Lowering::new(&inputs);
+        let mut lowering = Lowering::new(&inputs).patient(session.patience());
         let typed = lowering.lower(&expr).map_err(refused)?;
         if typed.of != Some(Type::Boolean) {
             return refuse(&format!(

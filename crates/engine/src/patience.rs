@@ -85,7 +85,7 @@ impl Patience {
 }
 
 /// Planning ends without an answer, at this object.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum GivenUp {
     #[error("planning was given up at {0}: nobody waits for it any more")]
     Cancelled(String),

@@ -98,6 +98,11 @@ impl Session {
             .map_or(Ok(()), |patience| patience.ask())
     }
 
+    /// How long planning may go on; None: for ever.
+    pub(crate) fn patience(&self) -> Option<&Arc<Patience>> {
+        self.patience.as_ref()
+    }
+
     /// A context over the same functions and rules, to run plans in `environment`.
     pub(crate) fn context(&self, environment: Arc<RuntimeEnv>) -> SessionContext {
         let state = SessionStateBuilder::new_from_existing(self.state.as_ref().clone())

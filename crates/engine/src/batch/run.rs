@@ -22,6 +22,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::collect;
 use forebay_core::cells::Cells;
 use forebay_core::fault::LeftOutRows;
+use forebay_core::key::KeyBuffer;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{CompiledView, RowStream};
 use forebay_core::time::{Micros, timestamp_type};
@@ -141,7 +142,9 @@ impl VirtualRows<'_> {
     fn batch(&self) -> Result<RecordBatch> {
         let spec = self.view.spec();
         let rows = self.at.len();
-        let has_key = |row: &usize| self.keys.iter().all(|key| key.is_valid(*row));
+        // One that is NULL or over its limit is no key of any event.
+        let encoded = KeyBuffer::encode_within(&self.keys)?.0;
+        let has_key = |row: &usize| encoded.get(*row).is_some();
         let kept: Vec<u64> = (0..rows).filter(has_key).map(|row| row as u64).collect();
         let kept = UInt64Array::from(kept);
         let pick = |array: &dyn Array| {

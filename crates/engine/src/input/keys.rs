@@ -1,5 +1,5 @@
-//! The entity keys of a spine, numbered: equal keys get one number, a key with a NULL part gets
-//! none. Keys are compared as core encodes them, the same bytes that shards and tiles use.
+//! The entity keys of a spine, numbered: equal keys get one number, a key with a NULL part, or over
+//! its limit, gets none, as no event has it. Keys are compared as core encodes them, the same bytes that shards and tiles use.
 
 use std::collections::HashMap;
 
@@ -32,7 +32,7 @@ impl SpineKeys {
         for start in (0..at.len()).step_by(PIECE_ROWS) {
             let rows = PIECE_ROWS.min(at.len() - start);
             let piece: Vec<ArrayRef> = columns.iter().map(|c| c.slice(start, rows)).collect();
-            let encoded = KeyBuffer::encode(&piece)?;
+            let encoded = KeyBuffer::encode_within(&piece)?.0;
             for row in 0..rows {
                 let number = encoded
                     .get(row)

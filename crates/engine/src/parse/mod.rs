@@ -25,6 +25,8 @@ pub(crate) use cursor::{Cursor, label_query, parse_query};
 pub(crate) use query::{ident_name, plain_name, refuse_clauses, relations};
 pub use statement::ObjectKind;
 pub(crate) use statement::{Definition, ServiceStatement, Statement, ViewStatement};
+#[cfg(test)]
+pub(crate) use steps::Steps;
 pub(crate) use text::{DIALECT, QueryText, lower_first};
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};

@@ -3,8 +3,12 @@
 //! text, at each level of nesting anew, so that a text that is wrong at its innermost place can
 //! cost it two or three to the power of the levels.
 //!
-//! `cursor` makes one for each text that it parses. Every question but that for an operand goes to
-//! the generic dialect, whose type it shows too: the parser asks for that here and there.
+//! It also says how tightly operators bind where the generic dialect has levels of its own: as in
+//! PostgreSQL, whose "any other operator" is one level, read from the left, below `+` and above
+//! comparisons.
+//!
+//! `cursor` makes one for each text that it parses. Every other question goes to the generic
+//! dialect, whose type it shows too: the parser asks for that here and there.
 
 use std::any::TypeId;
 use std::cell::Cell;
@@ -12,24 +16,28 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 use datafusion::sql::sqlparser::ast::{
-    ColumnOption, Expr, GranteesType, Ident, ObjectNamePart, Statement,
+    BinaryOperator, ColumnOption, Expr, GranteesType, Ident, ObjectNamePart, Statement,
 };
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::Token;
 use forebay_core::limits::SQL_MAX_PARSER_STEPS;
 
 use super::text::DIALECT;
 
+/// How tightly PostgreSQL's "any other operator" binds: between `+` and comparisons.
+const OTHER_OPERATOR: u8 = 25;
+
 /// The generic dialect for one text.
 #[derive(Debug, Default)]
-pub(super) struct Steps {
+pub(crate) struct Steps {
     taken: Cell<usize>,
 }
 
 impl Steps {
     /// Whether the parser was stopped.
-    pub(super) fn are_over(&self) -> bool {
+    pub(crate) fn are_over(&self) -> bool {
         self.taken.get() > SQL_MAX_PARSER_STEPS
     }
 }
@@ -78,7 +86,6 @@ impl Dialect for Steps {
         supports_window_function_null_treatment_arg,
         supports_dictionary_syntax,
         support_map_literal_syntax,
-        supports_lambda_functions,
         supports_parenthesized_set_variables,
         supports_comma_separated_set_assignments,
         supports_update_order_by,
@@ -207,7 +214,31 @@ impl Dialect for Steps {
         expr: &Expr,
         precedence: u8,
     ) -> Option<Result<Expr, ParserError>> {
+        if parser.consume_token(&Token::Sharp) {
+            let right = parser.parse_subexpr(precedence);
+            return Some(right.map(|right| Expr::BinaryOp {
+                left: Box::new(expr.clone()),
+                op: BinaryOperator::PGBitwiseXor,
+                right: Box::new(right),
+            }));
+        }
+        // The parser would take all that follows for the right side, AND and OR too.
+        let is_distinct = parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]);
+        let negated = [Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM];
+        if is_distinct || parser.parse_keywords(&negated) {
+            let right = parser.parse_subexpr(self.prec_value(Precedence::Is));
+            let left = Box::new(expr.clone());
+            return Some(right.map(|right| match is_distinct {
+                true => Expr::IsDistinctFrom(left, Box::new(right)),
+                false => Expr::IsNotDistinctFrom(left, Box::new(right)),
+            }));
+        }
         DIALECT.parse_infix(parser, expr, precedence)
+    }
+
+    /// Arrows are operators of JSON.
+    fn supports_lambda_functions(&self) -> bool {
+        false
     }
 
     fn parse_statement(&self, parser: &mut Parser<'_>) -> Option<Result<Statement, ParserError>> {
@@ -222,11 +253,24 @@ impl Dialect for Steps {
     }
 
     fn get_next_precedence(&self, parser: &Parser<'_>) -> Option<Result<u8, ParserError>> {
-        DIALECT.get_next_precedence(parser)
+        match parser.peek_token_ref().token {
+            Token::Arrow
+            | Token::LongArrow
+            | Token::StringConcat
+            | Token::Ampersand
+            | Token::Pipe
+            | Token::Sharp
+            | Token::ShiftLeft
+            | Token::ShiftRight => Some(Ok(OTHER_OPERATOR)),
+            _ => DIALECT.get_next_precedence(parser),
+        }
     }
 
     fn get_next_precedence_default(&self, parser: &Parser<'_>) -> Result<u8, ParserError> {
-        DIALECT.get_next_precedence_default(parser)
+        match self.get_next_precedence(parser) {
+            Some(precedence) => precedence,
+            None => DIALECT.get_next_precedence_default(parser),
+        }
     }
 
     fn prec_value(&self, precedence: Precedence) -> u8 {

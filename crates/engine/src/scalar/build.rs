@@ -18,6 +18,7 @@ use super::code::{Code, Node, Op, Slot};
 use super::function::{Argument, Type};
 use super::kernel::{Kernel, Operand, RowFaults};
 use super::refusal::Refusal;
+use crate::patience::Patience;
 
 /// Characters of an expression that are shown.
 const TEXT_MAX_CHARS: usize = 100;
@@ -53,14 +54,19 @@ pub(crate) struct CodeBuilder {
     keys: HashMap<Key, Slot>,
     /// Expressions that were walked; not all of them are operations of their own.
     walked: usize,
+    /// How long it may go on.
+    pub(super) patience: Option<Arc<Patience>>,
 }
 
 impl CodeBuilder {
     /// Count one expression more.
     ///
     /// # Errors
-    /// There are too many.
+    /// There are too many; nobody waits any more.
     pub(super) fn walk(&mut self) -> Result<(), Refusal> {
+        if let Some(patience) = &self.patience {
+            patience.ask()?;
+        }
         self.walked += 1;
         if self.walked <= EXPRESSION_MAX_NODES {
             return Ok(());

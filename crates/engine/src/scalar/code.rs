@@ -12,14 +12,19 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BooleanArray, UInt32Array, new_empty_array};
 use arrow_schema::DataType;
+use arrow_select::concat::concat;
 use arrow_select::take::take;
 use forebay_core::cells::{CellFault, Cells};
+use forebay_core::limits::TEXT_MAX_BYTES;
 use forebay_core::{ErrorKind, PortError, PortResult};
 
 use super::choose::Chosen;
 use super::faults::{Fault, Faults, mask, merge, nulled, raised};
 use super::kernel::{Kernel, Operand, RowFaults};
 use super::value::{Truth, Value};
+
+/// Rows of which an operation makes texts at a time: an array holds 2 GiB of them.
+const TEXT_ROWS: usize = (1 << 30) / TEXT_MAX_BYTES;
 
 /// The value of one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,7 +157,8 @@ impl Code {
         format!("{}: {}", self.nodes[fault.op as usize].text, fault.kind)
     }
 
-    /// One value for each expression over `inputs`, each `rows` long where it is read.
+    /// One value for each expression over `inputs`, each `rows` long where it is read. Where texts
+    /// are made, so many rows are computed at a time that these fit into an array.
     ///
     /// # Errors
     /// Something else than a row: a defect, memory.
@@ -164,6 +170,37 @@ impl Code {
             };
             return Ok(self.types().map(empty).collect());
         }
+        if rows <= TEXT_ROWS || !self.makes_texts() {
+            return self.run_at_once(inputs, rows);
+        }
+        let pieces = (0..rows).step_by(TEXT_ROWS).map(|from| {
+            let length = TEXT_ROWS.min(rows - from);
+            self.run_at_once(&inputs.slice(from, length), length)
+        });
+        let pieces = pieces.collect::<PortResult<Vec<_>>>()?;
+        let outputs = self.outputs.iter().enumerate();
+        outputs
+            .map(|(number, slot)| match self.nodes[slot.index()].op {
+                Op::Input(column) => {
+                    let column = column as usize;
+                    Ok(Evaluated {
+                        array: Arc::clone(&inputs.columns[column]),
+                        faults: of_input(slot.index(), inputs.faults_of(column)),
+                    })
+                }
+                _ => joined(pieces.iter().map(|piece| &piece[number])),
+            })
+            .collect()
+    }
+
+    /// Whether a text comes to be that is longer than what is read.
+    fn makes_texts(&self) -> bool {
+        let makes = |node: &Node| !matches!(node.op, Op::Input(_));
+        let mut made = self.nodes.iter().filter(|node| makes(node));
+        made.any(|node| node.data_type == DataType::Utf8)
+    }
+
+    fn run_at_once(&self, inputs: &Cells, rows: usize) -> PortResult<Vec<Evaluated>> {
         let mut values: Vec<Option<Value>> = vec![None; self.nodes.len()];
         for (index, node) in self.nodes.iter().enumerate() {
             let value = evaluate(index, node, &values, inputs, rows)?;
@@ -177,6 +214,23 @@ impl Code {
             .map(|slot| whole(read(&values, *slot), rows))
             .collect()
     }
+}
+
+/// One expression over pieces of [`TEXT_ROWS`] rows, which follow one another.
+fn joined<'a>(pieces: impl Iterator<Item = &'a Evaluated>) -> PortResult<Evaluated> {
+    let (mut arrays, mut faults): (Vec<&dyn Array>, _) = (Vec::new(), Faults::new());
+    for (piece, from) in pieces.zip((0_u32..).step_by(TEXT_ROWS)) {
+        arrays.push(piece.array.as_ref());
+        faults.extend(piece.faults.iter().map(|fault| Fault {
+            row: from + fault.row,
+            ..*fault
+        }));
+    }
+    let array = concat(&arrays).map_err(|e| {
+        let words = "the texts of one expression are longer than 2 GiB in one batch";
+        PortError::with_source(ErrorKind::ResourceExhausted, words, e)
+    })?;
+    Ok(Evaluated { array, faults })
 }
 
 /// The value of `slot`, which is computed before what reads it.

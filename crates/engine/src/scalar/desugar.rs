@@ -140,6 +140,16 @@ impl Desugar<'_> {
                         ),
                     ));
                 }
+                if let Value::Number(digits, _) = &value.value
+                    && digits.parse::<f64>().is_ok_and(f64::is_infinite)
+                {
+                    return Err(Refusal::at(
+                        digits,
+                        format!(
+                            "{digits} does not fit into DOUBLE; write CAST('Infinity' AS DOUBLE) if that is meant"
+                        ),
+                    ));
+                }
                 None
             }
             other => {
@@ -159,6 +169,10 @@ impl Desugar<'_> {
             _ => None,
         };
         let name = name.unwrap_or_else(|| function.name.to_string());
+        if name.contains('(') {
+            // Ours, which nobody else calls.
+            return Err(unknown_function(&name));
+        }
         let is_scalar = Form::of(&name).is_some() || functions::function(&name).is_some();
         if is_scalar && is_like_an_aggregate(function) {
             return Err(Refusal::at(

@@ -8,6 +8,7 @@
 //! of all, `operators` and `casts` what is no function; `kernel` is what computes one of them
 //! over whole columns.
 
+mod bounded_regex;
 mod build;
 mod casts;
 mod choose;

@@ -46,7 +46,7 @@ fn operator(op: &BinaryOperator) -> Option<Operator> {
         BinaryOperator::Or => Operator::Or,
         BinaryOperator::BitwiseAnd => Operator::BitwiseAnd,
         BinaryOperator::BitwiseOr => Operator::BitwiseOr,
-        BinaryOperator::BitwiseXor | BinaryOperator::PGBitwiseXor => Operator::BitwiseXor,
+        BinaryOperator::PGBitwiseXor => Operator::BitwiseXor,
         BinaryOperator::PGBitwiseShiftLeft => Operator::BitwiseShiftLeft,
         BinaryOperator::PGBitwiseShiftRight => Operator::BitwiseShiftRight,
         _ => return None,
@@ -96,7 +96,11 @@ impl ExprPlanner for Operators {
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawBinaryExpr>> {
         match raw.op {
-            BinaryOperator::PGExp => return self.call("power", vec![raw.left, raw.right]),
+            BinaryOperator::BitwiseXor => {
+                let message =
+                    "^ has two meanings; write power(a, b), or a # b for the bits that differ";
+                return Err(Refusal::at("^", message).into());
+            }
             BinaryOperator::Arrow => return self.call("json_get", vec![raw.left, raw.right]),
             BinaryOperator::LongArrow => {
                 return self.call("json_get_text", vec![raw.left, raw.right]);

@@ -6,6 +6,8 @@ use std::fmt;
 
 use datafusion::error::DataFusionError;
 
+use crate::patience::GivenUp;
+
 const BEGIN: char = '\u{2}';
 const BETWEEN: char = '\u{1f}';
 const END: char = '\u{3}';
@@ -17,6 +19,18 @@ pub(crate) struct Refusal {
     pub(crate) word: Option<String>,
     /// What is not taken, and what to write.
     pub(crate) message: String,
+    /// Nobody waits for the answer any more: nothing is wrong with the text.
+    pub(crate) given_up: Option<GivenUp>,
+}
+
+impl From<GivenUp> for Refusal {
+    fn from(given_up: GivenUp) -> Self {
+        Self {
+            message: given_up.to_string(),
+            given_up: Some(given_up),
+            word: None,
+        }
+    }
 }
 
 impl Refusal {
@@ -25,6 +39,7 @@ impl Refusal {
         Self {
             word: None,
             message: message.into(),
+            given_up: None,
         }
     }
 
@@ -33,6 +48,7 @@ impl Refusal {
         Self {
             word: Some(word.into()),
             message: message.into(),
+            given_up: None,
         }
     }
 
@@ -45,6 +61,7 @@ impl Refusal {
         Some(Self {
             word: (!word.is_empty()).then(|| word.to_owned()),
             message: message.to_owned(),
+            given_up: None,
         })
     }
 }

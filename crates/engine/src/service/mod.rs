@@ -96,7 +96,7 @@ impl Service {
             return Err(EngineError::refused(body.locate(None), &object, message));
         }
         let inputs = inputs(&statement.request, &tables);
-        let mut lowering = Lowering::new(&inputs);
+        let mut lowering = Lowering::new(&inputs).patient(session.patience());
         let mut expressions = Vec::with_capacity(projection.expr.len());
         let mut features: Vec<Column> = Vec::with_capacity(projection.expr.len());
         for (expr, field) in projection.expr.iter().zip(plan.schema().fields()) {

@@ -5,7 +5,7 @@
 use arrow_schema::DataType;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{Expr, lit, when};
 use forebay_core::aggregate::{AggregateKind, PartialClass, PartialSpec};
 use forebay_core::limits::VIEW_MAX_FEATURES;
 use forebay_core::source::Column;
@@ -77,7 +77,7 @@ fn predicate(subject: Subject<'_>, inputs: &[Input], matched: &Matched) -> Resul
         return Ok(None);
     };
     let refused = |refusal| subject.refused(refusal);
-    let mut lowering = Lowering::new(inputs);
+    let mut lowering = Lowering::new(inputs).patient(subject.patience);
     let slot = lowering.condition(predicate).map_err(refused)?;
     if lowering.is_true(slot) {
         return Ok(None);
@@ -160,7 +160,7 @@ pub(super) struct States {
 impl States {
     /// Of `windows`, and what computes arguments, then FILTERs, over `inputs`.
     fn of(subject: Subject<'_>, inputs: &[Input], windows: &[Windowed]) -> Result<(Self, Program)> {
-        let mut lowering = Lowering::new(inputs);
+        let mut lowering = Lowering::new(inputs).patient(subject.patience);
         let mut states = Self {
             arguments: Vec::new(),
             argument_types: Vec::new(),
@@ -218,7 +218,10 @@ impl States {
                     // Whether it is NULL is all that counts.
                     let present = expr.clone().is_not_null();
                     filter = Some(match filter {
-                        Some(filter) => filter.and(present),
+                        // Behind a FILTER that is NULL nothing is looked at; behind AND it would be.
+                        Some(filter) => when(filter, present)
+                            .otherwise(lit(false))
+                            .map_err(|e| planning_error(subject.object, subject.body, e))?,
                         None => present,
                     });
                 }
@@ -304,7 +307,7 @@ impl Post {
     fn of(subject: Subject<'_>, matched: &Matched, states: &States) -> Result<Self> {
         let refused = |refusal| subject.refused(refusal);
         let inputs = inputs_of_post(subject, matched, states);
-        let mut lowering = Lowering::new(&inputs);
+        let mut lowering = Lowering::new(&inputs).patient(subject.patience);
         let (mut features, mut plain, mut slots) = (Vec::new(), Vec::new(), Vec::new());
         for (name, expr) in &matched.outputs {
             check_columns(subject, &inputs, expr)?;

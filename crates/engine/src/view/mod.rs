@@ -75,6 +75,7 @@ impl View {
             body: &statement.body,
             source,
             entity,
+            patience: session.patience(),
         };
         let compiled = compile::compile(session, subject)?;
         let states = compiled.states;

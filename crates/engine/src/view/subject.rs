@@ -1,6 +1,8 @@
 //! Whose plan is matched, and how its columns are told apart: those of the source, and those that
 //! stand for aggregates. `matching` and `windows` refuse through it, with the place in the text.
 
+use std::sync::Arc;
+
 use datafusion::common::{Column, TableReference};
 use datafusion::logical_expr::Expr;
 use forebay_core::definition::EntityDef;
@@ -9,6 +11,7 @@ use forebay_core::source::SourceDef;
 use crate::error::{EngineError, Result};
 use crate::expression::as_column;
 use crate::parse::QueryText;
+use crate::patience::Patience;
 use crate::scalar::Refusal;
 
 /// Relation of the columns that stand for aggregates in expressions; no SQL name can be it.
@@ -26,10 +29,15 @@ pub(super) struct Subject<'a> {
     pub(super) body: &'a QueryText,
     pub(super) source: &'a SourceDef,
     pub(super) entity: &'a EntityDef,
+    /// How long planning may go on.
+    pub(super) patience: Option<&'a Arc<Patience>>,
 }
 
 /// `refusal` at its word, or at the first one that it tells of.
 pub(crate) fn refused(object: &str, body: &QueryText, refusal: Refusal) -> EngineError {
+    if let Some(given_up) = refusal.given_up {
+        return given_up.into();
+    }
     let word = refusal.word.or_else(|| {
         let first = refusal
             .message

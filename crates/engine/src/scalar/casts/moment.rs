@@ -1,22 +1,17 @@
-//! TIMESTAMP as text, and text as TIMESTAMP. Read are `2024-01-31`, with `T` or a blank and
-//! `hh:mm:ss[.fraction]` behind it, and then `Z`, an offset (`+01:00`) or the name of a time zone;
-//! without one it is UTC. What is finer than a microsecond is cut off, which rounds down, before
-//! 1970 too. Written is RFC 3339 in UTC with no, three or six digits of a fraction; years beyond
+//! TIMESTAMP as text, and text as TIMESTAMP. Read is what `to_timestamp` reads, with white space
+//! around it. Written is RFC 3339 in UTC with no, three or six digits of a fraction; years beyond
 //! 9999 have their sign.
 
 use std::fmt::Write;
 
-use arrow_cast::parse::string_to_datetime;
-use chrono::Utc;
 use forebay_core::time::{Micros, SECOND_US};
 
 use crate::scalar::functions::calendar::Civil;
+use crate::scalar::functions::time_text;
 
 /// The moment that `text` is.
 pub(super) fn read(text: &str) -> Option<Micros> {
-    let text = text.trim_ascii();
-    let moment = string_to_datetime(&Utc, text).ok()?;
-    Some(moment.timestamp_micros())
+    time_text::parse(text.trim_ascii())
 }
 
 /// Write `moment` behind `out`.
@@ -65,6 +60,8 @@ mod tests {
             ("1970-02-30", None),
             ("1970-1-1", None),
             ("1970-01-01T25:00:00", None),
+            ("1970-01-01T00:00:60", None),
+            ("1970-01-01T00:00:00 Europe/Berlin", None),
             ("yesterday", None),
             ("", None),
         ] {

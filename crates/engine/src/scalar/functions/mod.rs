@@ -22,7 +22,7 @@ mod text_parts;
 mod time_format;
 mod time_making;
 mod time_parts;
-mod time_text;
+pub(super) mod time_text;
 mod units;
 mod zones;
 

@@ -1,5 +1,5 @@
 //! Regular expressions. Patterns are constants, compiled once with a bound on their size, and match
-//! in time linear in the text: so there is no look-around and no back-reference. The text before a
+//! in bounded time (`bounded_regex`): so there is no look-around and no back-reference. The text before a
 //! start position still counts for anchors and word boundaries.
 
 use forebay_core::fault::FaultKind;
@@ -10,14 +10,14 @@ use super::form::{Constant, constant_int, constant_text, example, function, take
 use super::rows::{Bool, Bound, Fixed, Int, Text, TextOut, nulls, texts, values};
 use super::text::{chars, times};
 use super::text_parts::byte_of;
+use crate::scalar::bounded_regex::BoundedRegex;
 use crate::scalar::function::Type::{self, BigInt, Boolean};
 use crate::scalar::function::{Argument, Function, Reference};
 
 /// The pattern compiled, with flags i (no case), m (lines), s (a dot takes line ends), x (spaces
 /// are none) and U (greed swapped); refused with what to write.
-pub(crate) fn compile(pattern: &str, flags: &str) -> Result<Regex, String> {
+pub(super) fn compile(pattern: &str, flags: &str) -> Result<BoundedRegex, String> {
     let mut builder = RegexBuilder::new(pattern);
-    builder.size_limit(REGEX_MAX_BYTES);
     for flag in flags.chars() {
         match flag {
             'i' => builder.case_insensitive(true),
@@ -32,7 +32,7 @@ pub(crate) fn compile(pattern: &str, flags: &str) -> Result<Regex, String> {
             }
         };
     }
-    builder.build().map_err(|why| refusal(pattern, &why))
+    BoundedRegex::build(&mut builder).map_err(|why| refusal(pattern, &why))
 }
 
 fn refusal(pattern: &str, why: &regex::Error) -> String {
@@ -64,7 +64,7 @@ fn refusal(pattern: &str, why: &regex::Error) -> String {
 }
 
 /// Pattern and flags of a call; None where one is NULL.
-fn regex(arguments: &[Argument<'_>], flags_at: usize) -> Result<Option<Regex>, String> {
+fn regex(arguments: &[Argument<'_>], flags_at: usize) -> Result<Option<BoundedRegex>, String> {
     Ok(regex_and_flags(arguments, flags_at, "")?.map(|(regex, _)| regex))
 }
 
@@ -73,7 +73,7 @@ fn regex_and_flags(
     arguments: &[Argument<'_>],
     flags_at: usize,
     own: &str,
-) -> Result<Option<(Regex, bool)>, String> {
+) -> Result<Option<(BoundedRegex, bool)>, String> {
     let pattern = constant_text(arguments, 1, "the pattern", "'[a-z]+'")?;
     let flags = if arguments.len() > flags_at {
         constant_text(arguments, flags_at, "the flags", "'i'")?
@@ -126,13 +126,20 @@ fn start_byte(text: &str, start: i64) -> Result<Option<usize>, FaultKind> {
     Ok((start - 1 <= chars(text)).then(|| byte_of(text, start - 1)))
 }
 
-fn count(regex: &Regex, text: &str, start: i64) -> Result<Option<i64>, FaultKind> {
+fn count(regex: &BoundedRegex, text: &str, start: i64) -> Result<Option<i64>, FaultKind> {
+    let regex = regex.on(text)?;
     let matches =
         start_byte(text, start)?.map_or(0, |start| matches_from(regex, text, start).count());
     Ok(i64::try_from(matches).ok())
 }
 
-fn instr(regex: &Regex, text: &str, start: i64, number: i64) -> Result<Option<i64>, FaultKind> {
+fn instr(
+    regex: &BoundedRegex,
+    text: &str,
+    start: i64,
+    number: i64,
+) -> Result<Option<i64>, FaultKind> {
+    let regex = regex.on(text)?;
     if number < 1 {
         return Err(FaultKind::Range);
     }
@@ -149,11 +156,11 @@ fn regexp_like(arguments: &[Argument<'_>]) -> Bound {
     };
     if arguments.len() == 2 {
         values::<(Text, Fixed), Bool, _>(move |(text, ()): (&str, ())| {
-            Ok(Some(regex.is_match(text)))
+            Ok(Some(regex.on(text)?.is_match(text)))
         })
     } else {
         values::<(Text, Fixed, Fixed), Bool, _>(move |(text, (), ()): (&str, (), ())| {
-            Ok(Some(regex.is_match(text)))
+            Ok(Some(regex.on(text)?.is_match(text)))
         })
     }
 }
@@ -205,7 +212,8 @@ fn regexp_extract(arguments: &[Argument<'_>]) -> Bound {
         0
     };
     let write = move |text: &str, out: &mut TextOut| {
-        let found = regex.captures(text).and_then(|found| found.get(group));
+        let found = regex.on(text)?.captures(text);
+        let found = found.and_then(|found| found.get(group));
         out.put(found.map_or("", |found| found.as_str()))
     };
     if arguments.len() > 2 {
@@ -217,8 +225,8 @@ fn regexp_extract(arguments: &[Argument<'_>]) -> Bound {
     }
 }
 
-fn group_of(regex: &Regex, group: i64) -> Result<usize, String> {
-    let groups = regex.captures_len();
+fn group_of(regex: &BoundedRegex, group: i64) -> Result<usize, String> {
+    let groups = regex.groups();
     let own = usize::try_from(group).ok().filter(|group| *group < groups);
     own.ok_or_else(|| {
         format!(
@@ -281,7 +289,7 @@ impl Template {
 }
 
 fn replace(
-    regex: &Regex,
+    regex: &BoundedRegex,
     text: &str,
     template: &Template,
     all: bool,
@@ -289,6 +297,7 @@ fn replace(
 ) -> Result<bool, FaultKind> {
     let mut end = 0;
     for found in regex
+        .on(text)?
         .captures_iter(text)
         .take(if all { usize::MAX } else { 1 })
     {
@@ -357,7 +366,8 @@ const REGEXPS: &[Function] = &[
             example("regexp_like('Forebay', '^f', 'i')", "true"),
             example("regexp_like('forebay', '(?=x)')", "error"),
         ],
-    ),
+    )
+    .fault("out of range: a text that is too long for the pattern (REGEX_MAX_WORK)"),
     function(
         "regexp_count",
         "How many matches lie behind one another in a text, from a position on, counted in \
@@ -373,7 +383,7 @@ const REGEXPS: &[Function] = &[
             example("regexp_count('abcabc', 'B', 3, 'i')", "1"),
         ],
     )
-    .fault("out of range: a position below 1"),
+    .fault("out of range: a position below 1; a text that is too long for the pattern (REGEX_MAX_WORK)"),
     function(
         "regexp_instr",
         "Where the n-th match (the first if absent) from a position on begins, counted in \
@@ -390,7 +400,7 @@ const REGEXPS: &[Function] = &[
             example("regexp_instr('abcabc', 'x')", "0"),
         ],
     )
-    .fault("out of range: a position or a number below 1"),
+    .fault("out of range: a position or a number below 1; a text that is too long for the pattern (REGEX_MAX_WORK)"),
     function(
         "regexp_extract",
         "The first match of a regular expression, or a group of it; '' where there is none.",
@@ -408,7 +418,8 @@ const REGEXPS: &[Function] = &[
             example("regexp_extract('abc', '[0-9]')", "''"),
             example("regexp_extract('abc', 'b', 1)", "error"),
         ],
-    ),
+    )
+    .fault("out of range: a text that is too long for the pattern (REGEX_MAX_WORK)"),
     function(
         "regexp_replace",
         "The text with the first match replaced, or all with the flag g; \\1 to \\9 in the \
@@ -427,7 +438,7 @@ const REGEXPS: &[Function] = &[
             example("regexp_replace('ab', '(a)(b)', '\\2\\1')", "'ba'"),
         ],
     )
-    .fault("out of range: a result above 1 MiB"),
+    .fault("out of range: a result above 1 MiB; a text that is too long for the pattern (REGEX_MAX_WORK)"),
 ];
 
 /// The functions of this file.
@@ -459,7 +470,8 @@ mod tests {
     fn matches_lie_behind_one_another() {
         let starts = |pattern: &str, text: &str| -> Vec<usize> {
             let regex = compile(pattern, "").expect("a pattern");
-            let ours: Vec<usize> = matches_from(&regex, text, 0).collect();
+            let regex = regex.on(text).expect("a short text");
+            let ours: Vec<usize> = matches_from(regex, text, 0).collect();
             let theirs: Vec<usize> = regex.find_iter(text).map(|found| found.start()).collect();
             assert_eq!(ours, theirs, "{pattern} in {text}");
             ours
@@ -468,8 +480,9 @@ mod tests {
         assert_eq!(starts("a*", "baac"), [0, 1, 4]);
         assert_eq!(starts("x", ""), [0_usize; 0]);
         let word = compile(r"\b", "").expect("a pattern");
+        let word = word.on("ab cd").expect("a short text");
         assert_eq!(
-            matches_from(&word, "ab cd", 1).collect::<Vec<_>>(),
+            matches_from(word, "ab cd", 1).collect::<Vec<_>>(),
             [2, 3, 5]
         );
     }

@@ -78,7 +78,12 @@ fn split_part<'a>(text: &'a str, delimiter: &str, number: i64) -> Result<&'a str
         -1 | 1 if delimiter.is_empty() => Some(text),
         _ if delimiter.is_empty() => None,
         1.. => text.split(delimiter).nth(nth),
-        ..0 => text.rsplit(delimiter).nth(nth),
+        // Delimiters are told from the left, also where they overlap.
+        ..0 => text
+            .matches(delimiter)
+            .count()
+            .checked_sub(nth)
+            .and_then(|from_left| text.split(delimiter).nth(from_left)),
     };
     Ok(piece.unwrap_or_default())
 }
@@ -265,6 +270,7 @@ const CUTS: &[Function] = &[
         &[
             example("split_part('a-b-c', '-', 2)", "'b'"),
             example("split_part('a-b-c', '-', -1)", "'c'"),
+            example("split_part('a---b', '--', -1)", "'-b'"),
             example("split_part('a-b-c', '-', 4)", "''"),
             example("split_part('a-b-c', '-', 0)", "error"),
         ],

@@ -27,6 +27,7 @@ use super::kernel::Kernel;
 use super::operators::{IsNull, IsTruth, Negate};
 use super::refusal::Refusal;
 use super::shell::planned;
+use crate::patience::Patience;
 
 /// An expression as code.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +97,12 @@ impl<'a> Lowering<'a> {
             inputs,
             builder: CodeBuilder::default(),
         }
+    }
+
+    /// The same, for as long as `patience` says: constants and patterns take time.
+    pub(crate) fn patient(mut self, patience: Option<&Arc<Patience>>) -> Self {
+        self.builder.patience = patience.cloned();
+        self
     }
 
     /// How `typed` reads.

@@ -4,15 +4,18 @@
 //! of case, by Unicode's simple folding. SIMILAR TO has `| * + ? {m,n} ( ) [..]` besides, as SQL
 //! has them: `.`, `^` and `$` are themselves.
 
+use std::iter::Peekable;
+use std::str::Chars;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray};
-use arrow_buffer::BooleanBuffer;
+use arrow_buffer::{BooleanBuffer, NullBuffer};
 use forebay_core::PortResult;
-use forebay_core::limits::REGEX_MAX_BYTES;
-use regex::{Regex, RegexBuilder};
+use forebay_core::fault::FaultKind;
+use regex::RegexBuilder;
 
 use super::column::{Texts, nulls_of};
+use crate::scalar::bounded_regex::BoundedRegex;
 use crate::scalar::kernel::{Kernel, Operand, RowFaults};
 
 /// A pattern, ready to be asked.
@@ -23,18 +26,18 @@ pub(crate) enum Pattern {
     Prefix(String),
     Suffix(String),
     Within(String),
-    Regex(Regex),
+    Regex(BoundedRegex),
 }
 
 impl Pattern {
-    fn matches(&self, text: &str) -> bool {
-        match self {
+    fn matches(&self, text: &str) -> Result<bool, FaultKind> {
+        Ok(match self {
             Self::Equal(all) => text == all,
             Self::Prefix(start) => text.starts_with(start.as_str()),
             Self::Suffix(end) => text.ends_with(end.as_str()),
             Self::Within(part) => text.contains(part.as_str()),
-            Self::Regex(regex) => regex.is_match(text),
-        }
+            Self::Regex(regex) => regex.on(text)?.is_match(text),
+        })
     }
 }
 
@@ -43,14 +46,28 @@ impl Kernel for Pattern {
         &self,
         operands: &[Operand<'_>],
         rows: usize,
-        _: &mut RowFaults,
+        faults: &mut RowFaults,
     ) -> PortResult<ArrayRef> {
         let texts = Texts::of(operands[0]);
         let nulls = nulls_of(operands, rows);
         let is_null = |row| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
         let found = BooleanBuffer::collect_bool(rows, |row| {
-            !is_null(row) && self.matches(texts.value(row))
+            if is_null(row) {
+                return false;
+            }
+            self.matches(texts.value(row)).unwrap_or_else(|kind| {
+                faults.push(row, kind);
+                false
+            })
         });
+        if faults.is_empty() {
+            return Ok(Arc::new(BooleanArray::new(found, nulls)));
+        }
+        let mut failed = faults.iter().peekable();
+        let sound = BooleanBuffer::collect_bool(rows, |row| {
+            failed.next_if(|(at, _)| *at as usize == row).is_none()
+        });
+        let nulls = NullBuffer::union(nulls.as_ref(), Some(&NullBuffer::new(sound)));
         Ok(Arc::new(BooleanArray::new(found, nulls)))
     }
 }
@@ -150,6 +167,9 @@ pub(crate) fn similar(pattern: &str, escape: Option<char>) -> Result<Pattern, St
                 in_class = false;
                 regex.push(']');
             }
+            '[' if in_class && matches!(chars.peek(), Some(':' | '.' | '=')) => {
+                regex.push_str(&named_class(pattern, &mut chars)?);
+            }
             // Ranges and a leading ^ are those of SQL; set operations of the library are not.
             '-' | '^' if in_class => regex.push(char),
             _ if in_class => literal(&mut regex, char),
@@ -173,6 +193,24 @@ pub(crate) fn similar(pattern: &str, escape: Option<char>) -> Result<Pattern, St
     compiled(&regex, pattern, false)
 }
 
+/// `[:alpha:]` and the like within brackets, behind its first one.
+fn named_class(pattern: &str, chars: &mut Peekable<Chars<'_>>) -> Result<String, String> {
+    const NAMES: [&str; 12] = [
+        "alnum", "alpha", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space",
+        "upper", "xdigit",
+    ];
+    let named: String = chars.by_ref().take_while(|char| *char != ']').collect();
+    let name = named.strip_prefix(':').and_then(|n| n.strip_suffix(':'));
+    match name.filter(|name| NAMES.contains(name)) {
+        Some(name) => Ok(format!("[:{name}:]")),
+        None => Err(format!(
+            "the pattern '{pattern}' has a class [{named}] that there is not; write one of {}, as in \
+             [[:alpha:]], or its characters",
+            NAMES.map(|name| format!("[:{name}:]")).join(", ")
+        )),
+    }
+}
+
 fn literal(regex: &mut String, char: char) {
     if regex_syntax_char(char) {
         regex.push('\\');
@@ -185,11 +223,11 @@ fn regex_syntax_char(char: char) -> bool {
 }
 
 fn compiled(regex: &str, pattern: &str, any_case: bool) -> Result<Pattern, String> {
-    RegexBuilder::new(regex)
+    let mut builder = RegexBuilder::new(regex);
+    builder
         .case_insensitive(any_case)
-        .dot_matches_new_line(true)
-        .size_limit(REGEX_MAX_BYTES)
-        .build()
+        .dot_matches_new_line(true);
+    BoundedRegex::build(&mut builder)
         .map(Pattern::Regex)
         .map_err(|error| match error {
             regex::Error::CompiledTooBig(limit) => format!(

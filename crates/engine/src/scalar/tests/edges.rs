@@ -48,7 +48,7 @@ fn bits_shift_by_less_than_their_count() {
         ("n & m", "0 0 1 1 -9223372036854775808 NULL"),
         ("n | m", "2 1 -5 9223372036854775807 -1 NULL"),
         (
-            "n ^ m",
+            "n # m",
             "2 1 -6 9223372036854775806 9223372036854775807 NULL",
         ),
         (
@@ -200,6 +200,14 @@ fn patterns_match_the_whole_text() {
         ("s LIKE NULL", "NULL NULL NULL NULL NULL NULL"),
         ("s SIMILAR TO 'a'", "false true false false false NULL"),
         ("s SIMILAR TO 'A'", "false false false false false NULL"),
+        (
+            "s SIMILAR TO '[[:digit:]]+'",
+            "false false false true false NULL",
+        ),
+        (
+            "s SIMILAR TO '[[:alpha:]%]+'",
+            "false true true false false NULL",
+        ),
         ("s SIMILAR TO 'A%'", "false false true false false NULL"),
         ("s SIMILAR TO '(a|12)'", "false true false true false NULL"),
         (

@@ -4,6 +4,7 @@
 mod cuts;
 mod edges;
 mod lazy;
+mod precedence;
 mod refusals;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 
 use super::{Code, Lowering, Refusal};
 use crate::expression::Input;
-use crate::parse::DIALECT;
+use crate::parse::Steps;
 use crate::session::Session;
 
 /// Columns of a table.
@@ -104,7 +105,8 @@ fn planned(session: &Session, columns: &Columns, sql: &str) -> Result<Expr, Stri
         .map(|(name, array)| Field::new(*name, array.data_type().clone(), true))
         .collect();
     let query = format!("SELECT {sql} AS v FROM e");
-    let statement = Parser::parse_sql(&DIALECT, &query).map_err(|e| format!("{sql}: {e}"))?;
+    let statement =
+        Parser::parse_sql(&Steps::default(), &query).map_err(|e| format!("{sql}: {e}"))?;
     let Some(ast::Statement::Query(query)) = statement.into_iter().next() else {
         return Err("no query".to_owned());
     };

@@ -14,6 +14,17 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
     ("5 < s", "BIGINT is compared with VARCHAR", "'5' < s"),
     (
+        "s SIMILAR TO '[[:digits:]]'",
+        "has a class [:digits:]",
+        "s SIMILAR TO '[[:digit:]]'",
+    ),
+    ("n ^ 2", "a # b for the bits that differ", "power(n, 2)"),
+    (
+        "x < 1e400",
+        "1e400 does not fit into DOUBLE",
+        "x < CAST('Infinity' AS DOUBLE)",
+    ),
+    (
         "s = b",
         "VARCHAR is compared with BOOLEAN",
         "CAST(s AS BOOLEAN) = b",
