@@ -69,7 +69,7 @@ pub(crate) fn evaluate(
         valid_until_us: Micros::MAX,
         newest_us: state.gone_newest_us,
         status: FeatureStatus::NotFound,
-        values: vec![Value::Null; view.spec.aggregates.len()].into_boxed_slice(),
+        values: vec![Ok(Value::Null); view.spec.aggregates.len()].into_boxed_slice(),
     };
     let mut missing = Vec::new();
     for plan in &view.windows {
@@ -96,7 +96,7 @@ fn finish(row: &mut HotRow, view: &ViewRuntime, at: Micros) {
     row.status = feature_status(newest_us, at, view.spec.ttl_us);
     let is_present = row.status == FeatureStatus::Present;
     if !is_present {
-        row.values.fill(Value::Null);
+        row.values.fill(Ok(Value::Null));
     }
     if let (Some(newest), Some(ttl)) = (newest_us, view.spec.ttl_us) {
         let expires = newest.saturating_add(ttl).saturating_add(1);

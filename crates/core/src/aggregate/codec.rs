@@ -9,14 +9,14 @@ use super::partial::Partial;
 use super::{PartialClass, PartialSpec, code};
 use crate::bytes::{BytesError, BytesResult, Reader, write_signed, write_unsigned};
 use crate::error::PortResult;
-use crate::exact::{FloatMoments, FloatSum, canonical, corrupt};
+use crate::exact::{FloatMoments, FloatSum, IntegerSum, canonical, corrupt};
 use crate::invariant;
 use crate::value::Value;
 
 impl Partial {
     /// Append the canonical bytes: the same rows in any order give the same bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        if let Self::Count(count) | Self::IntSum { count, .. } = self {
+        if let Self::Count(count) = self {
             // It is written without a sign, and read back as damage where it had one.
             invariant!(CountsNotNegative, *count >= 0, "{count}");
         }
@@ -27,10 +27,9 @@ impl Partial {
             }
             Self::FloatSum(sum) => sum.encode(out),
             Self::FloatMoments(moments) => moments.encode(out),
-            Self::IntSum { sum, count } => {
+            Self::IntSum(sum) => {
                 out.push(code::INT_SUM);
-                write_unsigned(out, *count as u64);
-                write_signed(out, *sum);
+                sum.write(out);
             }
             Self::Min(value) => {
                 out.push(code::MIN);
@@ -73,13 +72,7 @@ impl Partial {
         let found = reader.u8()?;
         let state = match (spec.class, found) {
             (PartialClass::Count, code::COUNT) => Self::Count(reader.count()?),
-            (PartialClass::IntSum, code::INT_SUM) => {
-                let (count, sum) = (reader.count()?, reader.signed()?);
-                if count == 0 && sum != 0 {
-                    return Err("an integer sum of no value is not zero".into());
-                }
-                Self::IntSum { sum, count }
-            }
+            (PartialClass::IntSum, code::INT_SUM) => Self::IntSum(IntegerSum::read(reader)?),
             (PartialClass::Min, code::MIN) => Self::Min(read_extremum(reader, spec)?),
             (PartialClass::Max, code::MAX) => Self::Max(read_extremum(reader, spec)?),
             (PartialClass::Last, code::LAST_NONE) => Self::Last(None),

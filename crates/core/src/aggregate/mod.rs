@@ -3,11 +3,12 @@
 //! hence one value.
 //!
 //! `planning` says which function takes which type, `partial` holds a state and its arithmetic,
-//! `set` the states of one tile, `order` the two total orders, `codec` and [`code`] the bytes on
-//! disk.
+//! `order` the two total orders, `codec` and [`code`] the bytes on disk, [`cells`] how results
+//! become columns.
 
 use arrow_schema::DataType;
 
+pub mod cells;
 pub(crate) mod code;
 mod codec;
 mod order;
@@ -24,9 +25,9 @@ pub use partial::Partial;
 pub enum AggregateKind {
     /// `count(*)` (no argument) or `count(x)` (rows where x is not NULL). BIGINT, never NULL.
     Count,
-    /// `sum`: DOUBLE exactly rounded, BIGINT wrapping.
+    /// `sum`: DOUBLE rounded once; BIGINT exact, a fault where the result does not fit.
     Sum,
-    /// `avg` of DOUBLE.
+    /// `avg`, DOUBLE, rounded once.
     Avg,
     /// `min`. NaN is the greatest value, -0.0 is 0.0.
     Min,
@@ -57,6 +58,20 @@ pub struct PartialSpec {
     pub filter: Option<usize>,
 }
 
+impl PartialSpec {
+    /// Version of what tiles and states hold for it. 1 of integers: sums wrapped, and all else was
+    /// a DOUBLE first.
+    #[must_use]
+    pub fn layout(&self) -> u32 {
+        let integers = matches!(self.argument_type, Some(DataType::Int32 | DataType::Int64));
+        match self.class {
+            PartialClass::IntSum => 2,
+            PartialClass::FloatMoments if integers => 2,
+            _ => 1,
+        }
+    }
+}
+
 /// Shapes of partial states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PartialClass {
@@ -64,9 +79,9 @@ pub enum PartialClass {
     Count,
     /// Exact sum of DOUBLE and its count: sum, avg.
     FloatSum,
-    /// Exact sum and sum of squares: var, stddev.
+    /// Exact sum and sum of squares of DOUBLE or integers: var, stddev.
     FloatMoments,
-    /// Wrapping sum of BIGINT and its count.
+    /// Exact sum of integers and its count: sum, avg.
     IntSum,
     /// Least value.
     Min,

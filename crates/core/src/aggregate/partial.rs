@@ -5,9 +5,10 @@
 //! NULL arguments count only for `count(*)` and `last_value`. A state never rounds;
 //! [`Partial::evaluate`] does, once.
 
+use super::cells::Cell;
 use super::order::{RowOrder, compare_floats, compare_values};
 use super::{AggregateKind, PartialClass, PartialSpec};
-use crate::exact::{FloatMoments, FloatSum, canonical};
+use crate::exact::{FloatMoments, FloatSum, IntegerSum, canonical};
 use crate::value::Value;
 
 /// The partial state of one aggregate over some rows.
@@ -17,15 +18,10 @@ pub enum Partial {
     Count(i64),
     /// For sum and avg of DOUBLE.
     FloatSum(FloatSum),
-    /// For variances and deviations of DOUBLE.
+    /// For variances and deviations.
     FloatMoments(Box<FloatMoments>),
-    /// For sum of BIGINT.
-    IntSum {
-        /// Sum modulo 2^64.
-        sum: i64,
-        /// Values in it.
-        count: i64,
-    },
+    /// For sum and avg of integers.
+    IntSum(IntegerSum),
     /// Least value so far, NULL while there is none. Floats are canonical: +0.0, one NaN.
     Min(Value),
     /// Greatest value so far, as `Min`.
@@ -42,7 +38,7 @@ impl Partial {
             PartialClass::Count => Self::Count(0),
             PartialClass::FloatSum => Self::FloatSum(FloatSum::new()),
             PartialClass::FloatMoments => Self::FloatMoments(Box::default()),
-            PartialClass::IntSum => Self::IntSum { sum: 0, count: 0 },
+            PartialClass::IntSum => Self::IntSum(IntegerSum::new()),
             PartialClass::Min => Self::Min(Value::Null),
             PartialClass::Max => Self::Max(Value::Null),
             PartialClass::Last => Self::Last(None),
@@ -68,7 +64,7 @@ impl Partial {
             Self::Count(_) => PartialClass::Count,
             Self::FloatSum(_) => PartialClass::FloatSum,
             Self::FloatMoments(_) => PartialClass::FloatMoments,
-            Self::IntSum { .. } => PartialClass::IntSum,
+            Self::IntSum(_) => PartialClass::IntSum,
             Self::Min(_) => PartialClass::Min,
             Self::Max(_) => PartialClass::Max,
             Self::Last(_) => PartialClass::Last,
@@ -79,7 +75,8 @@ impl Partial {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match self {
-            Self::Count(count) | Self::IntSum { count, .. } => *count == 0,
+            Self::Count(count) => *count == 0,
+            Self::IntSum(sum) => sum.is_empty(),
             Self::FloatSum(sum) => sum.is_empty(),
             Self::FloatMoments(moments) => moments.is_empty(),
             Self::Min(value) | Self::Max(value) => *value == Value::Null,
@@ -100,10 +97,8 @@ impl Partial {
             (Self::Count(count), _) => *count += 1,
             (Self::FloatSum(sum), Value::Float(value)) => sum.add(*value),
             (Self::FloatMoments(moments), Value::Float(value)) => moments.add(*value),
-            (Self::IntSum { sum, count }, Value::Int(value)) => {
-                *sum = sum.wrapping_add(*value);
-                *count += 1;
-            }
+            (Self::FloatMoments(moments), Value::Int(value)) => moments.add_integer(*value),
+            (Self::IntSum(sum), Value::Int(value)) => sum.add(*value),
             (Self::Min(least), value) => keep_least(least, value),
             (Self::Max(greatest), value) => keep_greatest(greatest, value),
             (state, value) => mismatch(state.class(), value),
@@ -158,10 +153,8 @@ impl Partial {
     pub fn update_i64(&mut self, value: Option<i64>) {
         let Some(value) = value else { return };
         match self {
-            Self::IntSum { sum, count } => {
-                *sum = sum.wrapping_add(value);
-                *count += 1;
-            }
+            Self::IntSum(sum) => sum.add(value),
+            Self::FloatMoments(moments) => moments.add_integer(value),
             Self::Count(count) => *count += 1,
             Self::Min(Value::Int(least)) => *least = value.min(*least),
             Self::Max(Value::Int(greatest)) => *greatest = value.max(*greatest),
@@ -185,10 +178,8 @@ impl Partial {
             (Self::Count(count), _) => *count -= 1,
             (Self::FloatSum(sum), Value::Float(value)) => sum.retract(*value),
             (Self::FloatMoments(moments), Value::Float(value)) => moments.retract(*value),
-            (Self::IntSum { sum, count }, Value::Int(value)) => {
-                *sum = sum.wrapping_sub(*value);
-                *count -= 1;
-            }
+            (Self::FloatMoments(moments), Value::Int(value)) => moments.retract_integer(*value),
+            (Self::IntSum(sum), Value::Int(value)) => sum.retract(*value),
             (state, value) => mismatch(state.class(), value),
         }
         true
@@ -203,16 +194,7 @@ impl Partial {
             (Self::Count(count), Self::Count(more)) => *count += more,
             (Self::FloatSum(sum), Self::FloatSum(more)) => sum.merge(more),
             (Self::FloatMoments(moments), Self::FloatMoments(more)) => moments.merge(more),
-            (
-                Self::IntSum { sum, count },
-                Self::IntSum {
-                    sum: more_sum,
-                    count: more,
-                },
-            ) => {
-                *sum = sum.wrapping_add(*more_sum);
-                *count += more;
-            }
+            (Self::IntSum(sum), Self::IntSum(more)) => sum.merge(more),
             (Self::Min(_), Self::Min(Value::Null)) | (Self::Max(_), Self::Max(Value::Null)) => {}
             (Self::Min(least), Self::Min(value)) => keep_least(least, value),
             (Self::Max(greatest), Self::Max(value)) => keep_greatest(greatest, value),
@@ -238,16 +220,7 @@ impl Partial {
             (Self::Count(count), Self::Count(less)) => *count -= less,
             (Self::FloatSum(sum), Self::FloatSum(less)) => sum.subtract(less),
             (Self::FloatMoments(moments), Self::FloatMoments(less)) => moments.subtract(less),
-            (
-                Self::IntSum { sum, count },
-                Self::IntSum {
-                    sum: less_sum,
-                    count: less,
-                },
-            ) => {
-                *sum = sum.wrapping_sub(*less_sum);
-                *count -= less;
-            }
+            (Self::IntSum(sum), Self::IntSum(less)) => sum.subtract(less),
             (state, other) => panic!(
                 "states of {:?} and {:?} cannot be subtracted",
                 state.class(),
@@ -259,17 +232,19 @@ impl Partial {
 
     /// The value of `kind` over the rows in it.
     ///
+    /// # Errors
+    /// There is none: an integer sum does not fit its type.
+    ///
     /// # Panics
     /// `kind` is not read from this class of state ([`AggregateKind::partial_class`] pairs them).
-    #[must_use]
-    pub fn evaluate(&self, kind: AggregateKind) -> Value {
+    pub fn evaluate(&self, kind: AggregateKind) -> Cell {
         let float = |value: Option<f64>| value.map_or(Value::Null, Value::Float);
-        match (kind, self) {
+        Ok(match (kind, self) {
             (AggregateKind::Count, Self::Count(count)) => Value::Int(*count),
             (AggregateKind::Sum, Self::FloatSum(sum)) => float(sum.sum()),
             (AggregateKind::Avg, Self::FloatSum(sum)) => float(sum.avg()),
-            (AggregateKind::Sum, Self::IntSum { count: 0, .. }) => Value::Null,
-            (AggregateKind::Sum, Self::IntSum { sum, .. }) => Value::Int(*sum),
+            (AggregateKind::Sum, Self::IntSum(sum)) => sum.sum()?.map_or(Value::Null, Value::Int),
+            (AggregateKind::Avg, Self::IntSum(sum)) => float(sum.avg()),
             (AggregateKind::VarPop, Self::FloatMoments(moments)) => float(moments.var_pop()),
             (AggregateKind::VarSamp, Self::FloatMoments(moments)) => float(moments.var_samp()),
             (AggregateKind::StddevPop, Self::FloatMoments(moments)) => float(moments.stddev_pop()),
@@ -287,7 +262,7 @@ impl Partial {
                 kind.name(),
                 state.class()
             ),
-        }
+        })
     }
 }
 

@@ -43,10 +43,10 @@ impl AggregateKind {
         match (self, argument) {
             (Self::Count, _) => Ok(PartialClass::Count),
             (Self::Sum | Self::Avg, DataType::Float64) => Ok(PartialClass::FloatSum),
-            (Self::Sum, DataType::Int64 | DataType::Int32) => Ok(PartialClass::IntSum),
+            (Self::Sum | Self::Avg, DataType::Int64 | DataType::Int32) => Ok(PartialClass::IntSum),
             (
                 Self::VarPop | Self::VarSamp | Self::StddevPop | Self::StddevSamp,
-                DataType::Float64,
+                DataType::Float64 | DataType::Int64 | DataType::Int32,
             ) => Ok(PartialClass::FloatMoments),
             (Self::Min, scalar) if is_scalar(scalar) => Ok(PartialClass::Min),
             (Self::Max, scalar) if is_scalar(scalar) => Ok(PartialClass::Max),
@@ -61,6 +61,7 @@ impl AggregateKind {
     /// As [`Self::partial_class`].
     pub fn output_type(self, argument: Option<&DataType>) -> PortResult<DataType> {
         Ok(match (self.partial_class(argument)?, argument) {
+            (PartialClass::IntSum, _) if self == Self::Avg => DataType::Float64,
             (PartialClass::Count | PartialClass::IntSum, _) => DataType::Int64,
             (PartialClass::FloatSum | PartialClass::FloatMoments, _) => DataType::Float64,
             (PartialClass::Min | PartialClass::Max | PartialClass::Last, Some(argument)) => {
@@ -78,9 +79,13 @@ impl AggregateKind {
     fn refuse(self, argument: &DataType) -> PortError {
         let name = self.name();
         let instead = match self {
-            Self::Sum => format!("write {name}(CAST(x AS DOUBLE)) or {name}(CAST(x AS BIGINT))"),
-            Self::Avg | Self::VarPop | Self::VarSamp | Self::StddevPop | Self::StddevSamp => {
-                format!("write {name}(CAST(x AS DOUBLE))")
+            Self::Sum
+            | Self::Avg
+            | Self::VarPop
+            | Self::VarSamp
+            | Self::StddevPop
+            | Self::StddevSamp => {
+                format!("write {name}(CAST(x AS DOUBLE)) or {name}(CAST(x AS BIGINT))")
             }
             _ => format!(
                 "cast the argument of {name} to BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR or TIMESTAMP"

@@ -3,20 +3,21 @@
 //! Evaluating is not destructive.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Float64Type;
+use arrow_array::types::{Float64Type, Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use datafusion::common::{exec_err, internal_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Accumulator;
 use datafusion::scalar::ScalarValue;
+use forebay_core::aggregate::cells::shown;
 use forebay_core::aggregate::{AggregateKind, Partial, PartialSpec, compare_floats};
 use forebay_core::exact::canonical;
 use forebay_core::value::Value;
 
 use super::frontier::Frontier;
 
-/// An aggregate over DOUBLE, updated and merged in any order; all but min and max also retract.
+/// An aggregate over numbers, updated and merged in any order; all but min and max also retract.
 #[derive(Debug)]
 pub(super) struct ExactAccumulator {
     kind: AggregateKind,
@@ -25,11 +26,12 @@ pub(super) struct ExactAccumulator {
 }
 
 impl ExactAccumulator {
-    pub(super) fn new(kind: AggregateKind) -> Self {
-        let argument_type = Some(DataType::Float64);
+    /// Over `argument`, a type that the function takes.
+    pub(super) fn new(kind: AggregateKind, argument: &DataType) -> Self {
+        let argument_type = Some(argument.clone());
         let class = kind
             .partial_class(argument_type.as_ref())
-            .expect("only aggregates that take DOUBLE are wrapped");
+            .expect("only aggregates that take the type are wrapped");
         let spec = PartialSpec {
             class,
             argument: Some(0),
@@ -43,14 +45,29 @@ impl ExactAccumulator {
 
 impl Accumulator for ExactAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let values = values[0].as_primitive::<Float64Type>();
-        values.iter().for_each(|value| self.state.update_f64(value));
+        let (values, state) = (&values[0], &mut self.state);
+        match values.data_type() {
+            DataType::Float64 => {
+                let values = values.as_primitive::<Float64Type>();
+                values.iter().for_each(|value| state.update_f64(value));
+            }
+            DataType::Int64 => {
+                let values = values.as_primitive::<Int64Type>();
+                values.iter().for_each(|value| state.update_i64(value));
+            }
+            DataType::Int32 => {
+                let values = values.as_primitive::<Int32Type>().iter();
+                values.for_each(|value| state.update_i64(value.map(i64::from)));
+            }
+            other => return internal_err!("{} over {other}", self.kind.name()),
+        }
         Ok(())
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        for value in values[0].as_primitive::<Float64Type>().iter().flatten() {
-            if !self.state.retract(&Value::Float(value)) {
+        for row in 0..values[0].len() {
+            let value = Value::from_array(&values[0], row).map_err(external)?;
+            if !self.state.retract(&value) {
                 return internal_err!("{} was asked to retract", self.kind.name());
             }
         }
@@ -62,7 +79,14 @@ impl Accumulator for ExactAccumulator {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        float_scalar(&self.state.evaluate(self.kind))
+        let data_type = self.kind.output_type(self.spec.argument_type.as_ref());
+        let cell = self.state.evaluate(self.kind);
+        match (shown(&cell), data_type.map_err(external)?) {
+            (Value::Null, data_type) => ScalarValue::try_from(&data_type),
+            (Value::Float(value), DataType::Float64) => Ok(ScalarValue::Float64(Some(*value))),
+            (Value::Int(value), DataType::Int64) => Ok(ScalarValue::Int64(Some(*value))),
+            (other, _) => internal_err!("{} gave {other:?}", self.kind.name()),
+        }
     }
 
     fn size(&self) -> usize {
@@ -95,14 +119,6 @@ impl Accumulator for ExactAccumulator {
 
 fn external(error: forebay_core::PortError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
-}
-
-fn float_scalar(value: &Value) -> Result<ScalarValue> {
-    match value {
-        Value::Null => Ok(ScalarValue::Float64(None)),
-        Value::Float(value) => Ok(ScalarValue::Float64(Some(*value))),
-        other => internal_err!("an aggregate over DOUBLE gave {other:?}"),
-    }
 }
 
 /// min or max over DOUBLE in a sliding frame: rows leave in the order in which they came.

@@ -1,6 +1,7 @@
-//! One aggregate of DataFusion over DOUBLE, replaced: same name, aliases, signature and types as
-//! the built-in, but exact and independent of order. Inputs that are not DOUBLE (integers,
-//! decimals) go to the built-in, which is exact there.
+//! One aggregate of DataFusion over numbers, replaced: same name and aliases as the built-in, but
+//! exact and independent of order, and with arguments taken as they are: an integer that is made a
+//! DOUBLE first is another number. Minimum and maximum of what is not DOUBLE go to the built-in,
+//! which is exact there.
 //!
 //! What must not be delegated: `value_from_stats` (Parquet statistics lose NaN) and
 //! `simplify_expr_op_literal` (it turns `sum(x + c)` into another rounding); both stay at their
@@ -15,29 +16,39 @@ use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, Signature,
+    Volatility,
 };
 use forebay_core::aggregate::AggregateKind;
 
 use super::accumulator::{ExactAccumulator, SlidingExtremum};
 
-/// One built-in aggregate with an exact one for DOUBLE in its place.
+/// One built-in aggregate with an exact one in its place.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct ExactAggregate {
     kind: AggregateKind,
     built_in: Arc<AggregateUDF>,
+    signature: Signature,
 }
 
 impl ExactAggregate {
     pub(super) fn new(kind: AggregateKind, built_in: Arc<AggregateUDF>) -> Self {
-        Self { kind, built_in }
+        Self {
+            kind,
+            built_in,
+            signature: Signature::user_defined(Volatility::Immutable),
+        }
     }
 
-    fn is_ours(args: &AccumulatorArgs<'_>) -> bool {
-        !args.is_distinct
-            && args
-                .expr_fields
-                .first()
-                .is_some_and(|f| f.data_type() == &DataType::Float64)
+    fn is_extremum(&self) -> bool {
+        matches!(self.kind, AggregateKind::Min | AggregateKind::Max)
+    }
+
+    /// The type of the argument where the exact state takes it.
+    fn ours<'a>(&self, is_distinct: bool, fields: &'a [FieldRef]) -> Option<&'a DataType> {
+        let argument = fields.first()?.data_type();
+        let taken = *argument == DataType::Float64
+            || !self.is_extremum() && self.kind.partial_class(Some(argument)).is_ok();
+        (taken && !is_distinct).then_some(argument)
     }
 }
 
@@ -51,44 +62,46 @@ impl AggregateUDFImpl for ExactAggregate {
     }
 
     fn signature(&self) -> &Signature {
-        self.built_in.signature()
+        &self.signature
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
-        self.built_in.return_type(arg_types)
+        if self.is_extremum() {
+            return self.built_in.return_type(arg_types);
+        }
+        // What is not taken is refused once the plan is read, with its place; until then it has the
+        // type that most of these functions give.
+        let known = self.kind.output_type(arg_types.first());
+        Ok(known.unwrap_or(DataType::Float64))
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        self.built_in.coerce_types(arg_types)
+        if self.is_extremum() {
+            return self.built_in.coerce_types(arg_types);
+        }
+        Ok(arg_types.to_vec())
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        if Self::is_ours(&args) {
-            return Ok(Box::new(ExactAccumulator::new(self.kind)));
+        match self.ours(args.is_distinct, args.expr_fields) {
+            Some(argument) => Ok(Box::new(ExactAccumulator::new(self.kind, argument))),
+            None => self.built_in.accumulator(args),
         }
-        self.built_in.accumulator(args)
     }
 
     fn create_sliding_accumulator(
         &self,
         args: AccumulatorArgs<'_>,
     ) -> Result<Box<dyn Accumulator>> {
-        if !Self::is_ours(&args) {
-            return self.built_in.create_sliding_accumulator(args);
-        }
-        Ok(match self.kind {
-            AggregateKind::Min | AggregateKind::Max => Box::new(SlidingExtremum::new(self.kind)),
-            _ => Box::new(ExactAccumulator::new(self.kind)),
+        Ok(match self.ours(args.is_distinct, args.expr_fields) {
+            None => return self.built_in.create_sliding_accumulator(args),
+            Some(_) if self.is_extremum() => Box::new(SlidingExtremum::new(self.kind)),
+            Some(argument) => Box::new(ExactAccumulator::new(self.kind, argument)),
         })
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        let ours = !args.is_distinct
-            && args
-                .input_fields
-                .first()
-                .is_some_and(|f| f.data_type() == &DataType::Float64);
-        if ours {
+        if self.ours(args.is_distinct, args.input_fields).is_some() {
             let name = format_state_name(args.name, "exact");
             return Ok(vec![Arc::new(Field::new(name, DataType::Binary, false))]);
         }
@@ -96,7 +109,8 @@ impl AggregateUDFImpl for ExactAggregate {
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
-        !Self::is_ours(&args) && self.built_in.groups_accumulator_supported(args)
+        self.ours(args.is_distinct, args.expr_fields).is_none()
+            && self.built_in.groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(

@@ -1,7 +1,7 @@
 //! The aggregates of SQL, with ours in the place of those built-in ones that are inexact or depend
-//! on order: sum, avg, var*, stddev*, min and max over DOUBLE, and last_value by the order of the
-//! log. They wrap the partial states of `core`, so that a plan of DataFusion, a tile and the probe
-//! lowering compute one value.
+//! on order: sum, avg, var* and stddev* over numbers, min and max over DOUBLE, and last_value by
+//! the order of the log. They wrap the partial states of `core`, so that a plan of DataFusion, a
+//! tile and the probe lowering compute one value.
 //!
 //! Nothing here is an alternative: all three lowerings use the registry made here and no other.
 

@@ -180,18 +180,46 @@ fn special_values_and_empty_inputs_have_one_answer() {
 }
 
 #[test]
-fn integers_go_to_the_built_in_functions() {
-    for (name, wanted) in [("sum", 6), ("min", 1), ("max", 3)] {
-        let mut accumulator = accumulator(name, &[DataType::Int64], false);
+fn integers_are_taken_as_they_are() {
+    let of = |name: &str, values: Vec<i64>, sliding: bool| {
+        let mut accumulator = accumulator(name, &[DataType::Int64], sliding);
+        let gone: ArrayRef = Arc::new(Int64Array::from(vec![i64::MAX, i64::MIN, 77]));
+        if sliding {
+            accumulator
+                .update_batch(std::slice::from_ref(&gone))
+                .expect("update");
+        }
         accumulator
-            .update_batch(&[Arc::new(Int64Array::from(vec![3, 1, 2]))])
+            .update_batch(&[Arc::new(Int64Array::from(values))])
             .expect("update");
+        if sliding {
+            accumulator.retract_batch(&[gone]).expect("retract");
+        }
+        accumulator.evaluate().expect("value")
+    };
+    let int = |value| ScalarValue::Int64(Some(value));
+    let double = |value| ScalarValue::Float64(Some(value));
+    let large = 9_007_199_254_740_993;
+    for sliding in [false, true] {
+        assert_eq!(of("sum", vec![3, 1, 2], sliding), int(6));
+        assert_eq!(of("min", vec![3, 1, 2], sliding), int(1));
+        assert_eq!(of("max", vec![3, 1, 2], sliding), int(3));
+        assert_eq!(of("sum", vec![i64::MAX, 1, -5], sliding), int(i64::MAX - 4));
         assert_eq!(
-            accumulator.evaluate().expect("value"),
-            ScalarValue::Int64(Some(wanted)),
-            "{name}"
+            of("sum", vec![i64::MAX, 1], sliding),
+            ScalarValue::Int64(None)
         );
+        assert_eq!(of("avg", vec![large, 1 - large], sliding), double(0.5));
+        assert_eq!(
+            of("stddev", vec![large, large + 4], sliding),
+            double(8_f64.sqrt())
+        );
+        assert_eq!(of("var_pop", vec![large, large + 4], sliding), double(4.0));
     }
+    let narrow: ArrayRef = Arc::new(Int32Array::from(vec![i32::MAX, i32::MAX]));
+    let mut sum = accumulator("sum", &[DataType::Int32], false);
+    sum.update_batch(&[narrow]).expect("update");
+    assert_eq!(sum.evaluate().expect("value"), int(2 * i64::from(i32::MAX)));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use arrow_array::{
 };
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, NullBuffer};
 use arrow_schema::{DataType, TimeUnit};
+use forebay_core::aggregate::cells::{Cell, shown};
 use forebay_core::time::Micros;
 use forebay_core::value::Value;
 use forebay_core::view::ViewSpec;
@@ -38,11 +39,11 @@ impl Cells {
         }
     }
 
-    fn set(&mut self, row: usize, value: Value) -> Result<()> {
-        let word = match (value, &self.data_type) {
+    fn set(&mut self, row: usize, cell: &Cell) -> Result<()> {
+        let word = match (shown(cell), &self.data_type) {
             (Value::Null, _) => return Ok(()),
             (Value::Text(text), DataType::Utf8) => {
-                self.texts[row] = Some(text);
+                self.texts[row] = Some(Arc::clone(text));
                 self.valid.set_bit(row, true);
                 return Ok(());
             }
@@ -51,7 +52,7 @@ impl Cells {
             | (Value::Timestamp(value), DataType::Timestamp(TimeUnit::Microsecond, _)) => {
                 value.cast_unsigned()
             }
-            (Value::Bool(value), DataType::Boolean) => u64::from(value),
+            (Value::Bool(value), DataType::Boolean) => u64::from(*value),
             (value, data_type) => {
                 return Err(EngineError::Internal(format!(
                     "an aggregate of type {data_type} gave {value:?}"
@@ -129,8 +130,8 @@ impl Answers {
     }
 
     /// Value of aggregate `output` in `row`.
-    pub(super) fn set(&mut self, row: u32, output: usize, value: Value) -> Result<()> {
-        self.columns[output].set(row as usize, value)
+    pub(super) fn set(&mut self, row: u32, output: usize, cell: &Cell) -> Result<()> {
+        self.columns[output].set(row as usize, cell)
     }
 
     /// The aggregates as arrays, and for each row its newest event.

@@ -3,6 +3,7 @@
 //! can; minimum and maximum keep a monotone deque; the last value is the last row that entered, as
 //! long as it is inside.
 
+use forebay_core::aggregate::cells::Cell;
 use forebay_core::aggregate::{AggregateKind, Partial, PartialClass, PartialSpec, compare_values};
 use forebay_core::exact::{CANONICAL_NAN, canonical};
 use forebay_core::value::Value;
@@ -110,7 +111,7 @@ impl<'a> SlidingWindow<'a> {
     fn read(&self, probe: &Probe, answers: &mut Answers) -> Result<()> {
         for (output, slot, kind) in &self.plan.outputs {
             let value = self.slots[*slot].value(*kind, self)?;
-            answers.set(probe.row, *output, value)?;
+            answers.set(probe.row, *output, &value)?;
         }
         Ok(())
     }
@@ -186,9 +187,9 @@ impl<'a> Slot<'a> {
         Ok(())
     }
 
-    fn value(&self, kind: AggregateKind, window: &SlidingWindow<'_>) -> Result<Value> {
-        Ok(match &self.state {
-            State::Exact(state) => state.evaluate(kind),
+    fn value(&self, kind: AggregateKind, window: &SlidingWindow<'_>) -> Result<Cell> {
+        Ok(Ok(match &self.state {
+            State::Exact(state) => return Ok(state.evaluate(kind)),
             State::Extremum(frontier) => frontier.best().cloned().unwrap_or(Value::Null),
             State::Newest(Some(index)) if *index >= window.tail => {
                 match argument(self.spec, window.columns, &window.events[*index])? {
@@ -199,7 +200,7 @@ impl<'a> Slot<'a> {
                 }
             }
             State::Newest(_) => Value::Null,
-        })
+        }))
     }
 }
 

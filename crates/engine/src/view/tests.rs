@@ -110,10 +110,7 @@ fn states_arguments_and_filters_are_kept_once() {
          FROM events",
     );
     let spec = view.spec();
-    assert_eq!(
-        spec.arguments,
-        [DataType::Float64, DataType::Int64, DataType::Float64]
-    );
+    assert_eq!(spec.arguments, [DataType::Float64, DataType::Int64]);
     assert_eq!(spec.filters, 1);
     let partial = |class, argument: Option<usize>, filter| PartialSpec {
         class,
@@ -130,7 +127,6 @@ fn states_arguments_and_filters_are_kept_once() {
             partial(PartialClass::FloatMoments, Some(0), None),
             partial(PartialClass::FloatMoments, Some(0), Some(0)),
             partial(PartialClass::IntSum, Some(1), None),
-            partial(PartialClass::FloatSum, Some(2), None),
         ]
     );
     let hour = Window::Range {
@@ -151,7 +147,7 @@ fn states_arguments_and_filters_are_kept_once() {
             ("d", AggregateKind::StddevSamp, 3, hour),
             ("v", AggregateKind::VarPop, 4, hour),
             ("sn", AggregateKind::Sum, 5, hour),
-            ("an", AggregateKind::Avg, 6, hour),
+            ("an", AggregateKind::Avg, 5, hour),
         ]
     );
     let features = view.features();

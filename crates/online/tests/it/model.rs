@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow_array::builder::BooleanBuilder;
 use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow_schema::DataType;
+use forebay_core::aggregate::cells::shown;
 use forebay_core::aggregate::{AggregateKind, Partial, PartialClass, PartialSpec, RowOrder};
 use forebay_core::key::{KeyBuffer, shard_of};
 use forebay_core::ports::{
@@ -428,7 +429,7 @@ pub(crate) fn evaluate<'a>(
                 };
                 state.update(&value, order);
             }
-            state.evaluate(aggregate.kind)
+            shown(&state.evaluate(aggregate.kind)).clone()
         })
         .collect();
     Expected {
