@@ -363,10 +363,10 @@ fn value(spec: &ViewSpec, rows: &[&StoredRow], at: Micros) -> (Option<Micros>, V
                 partition: row.place.partition,
                 offset: row.offset,
             };
-            match partial_spec.argument {
-                _ if !inside => {}
-                None => partial.update_count(1),
-                Some(argument) => partial.update(&row.arguments[argument], order),
+            if inside {
+                let arguments = partial_spec.arguments.iter();
+                let arguments: Vec<Value> = arguments.map(|a| row.arguments[*a].clone()).collect();
+                partial.update(&arguments, order);
             }
         }
         partial.evaluate(aggregate.kind)

@@ -24,6 +24,10 @@ pub(crate) const LAST_NONE: u8 = 0x18;
 pub(crate) const LAST: u8 = 0x19;
 /// Integer sum: values (varint), sum (zigzag varint of up to 128 bits).
 pub(crate) const INT_SUM: u8 = 0x1A;
+/// First value, no row yet.
+pub(crate) const FIRST_NONE: u8 = 0x1B;
+/// First value: as the last one.
+pub(crate) const FIRST: u8 = 0x1C;
 
 /// Scalars inside a state.
 pub(crate) mod scalar {

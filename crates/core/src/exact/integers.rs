@@ -12,7 +12,7 @@ use crate::invariant;
 
 /// Exact, mergeable, retractable sum of integers, and their number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct IntegerSum {
+pub(crate) struct IntegerSum {
     count: i64,
     /// The sum's two halves: one i128 would align every state to 16 bytes.
     low: u64,
@@ -21,46 +21,32 @@ pub struct IntegerSum {
 
 impl IntegerSum {
     /// Of no value.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Add one value (NULLs are left out by the caller).
     #[inline]
-    pub fn add(&mut self, value: i64) {
+    pub(crate) fn add(&mut self, value: i64) {
         self.count += 1;
         self.set(self.total() + i128::from(value));
     }
 
     /// Take away one value that was added before.
     #[inline]
-    pub fn retract(&mut self, value: i64) {
+    pub(crate) fn retract(&mut self, value: i64) {
         self.count -= 1;
         self.set(self.total() - i128::from(value));
     }
 
     /// Add all values of `other`.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.count += other.count;
         self.set(self.total() + other.total());
     }
 
-    /// Take away all values of `other`, which were added before.
-    pub fn subtract(&mut self, other: &Self) {
-        self.count -= other.count;
-        self.set(self.total() - other.total());
-    }
-
-    /// Number of values.
-    #[must_use]
-    pub fn count(&self) -> i64 {
-        self.count
-    }
-
     /// Whether no value is in it.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.count == 0
     }
 
@@ -68,7 +54,7 @@ impl IntegerSum {
     ///
     /// # Errors
     /// It does not fit BIGINT.
-    pub fn sum(&self) -> Result<Option<i64>, FaultKind> {
+    pub(crate) fn sum(&self) -> Result<Option<i64>, FaultKind> {
         if self.count <= 0 {
             return Ok(None);
         }
@@ -77,8 +63,7 @@ impl IntegerSum {
     }
 
     /// The correctly rounded mean; None over no value.
-    #[must_use]
-    pub fn avg(&self) -> Option<f64> {
+    pub(crate) fn avg(&self) -> Option<f64> {
         if self.count <= 0 {
             return None;
         }

@@ -22,7 +22,7 @@ mod sum;
 mod tests;
 
 pub use fixed::FixedPoint;
-pub use integers::IntegerSum;
+pub(crate) use integers::IntegerSum;
 pub use moments::FloatMoments;
 pub use sum::FloatSum;
 

@@ -10,18 +10,18 @@
 use std::sync::Arc;
 
 use arrow_array::types::IntervalMonthDayNano;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
+use datafusion::functions_aggregate::min_max::max_udaf;
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{
     AggregateUDF, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Projection, TableSource, Window,
-    WindowFrame, WindowFrameBound, WindowFrameUnits, ident, lit,
+    WindowFrame, WindowFrameBound, WindowFrameUnits, ident,
 };
 use datafusion::scalar::ScalarValue;
-use forebay_core::aggregate::AggregateKind;
 use forebay_core::time::DAY_US;
 use forebay_core::view::{AggregateSpec, ViewSpec, Window as Span};
 
-use crate::session::Session;
+use crate::functions::WindowAggregate;
 
 /// Names of the table's columns.
 pub(super) mod column {
@@ -65,21 +65,17 @@ const TABLE: &str = "rows";
 
 /// The virtual rows of `table`, each with its number, the newest event time and the aggregates of
 /// `spec`.
-pub(super) fn windows(
-    session: &Session,
-    spec: &ViewSpec,
-    table: Arc<dyn TableSource>,
-) -> Result<LogicalPlan> {
+pub(super) fn windows(spec: &ViewSpec, table: Arc<dyn TableSource>) -> Result<LogicalPlan> {
     let rows = LogicalPlanBuilder::scan(TABLE, table, None)?.build()?;
     let newest = Call {
-        function: function(session, AggregateKind::Max)?,
+        function: max_udaf(),
         args: vec![ident(column::TIME)],
         filter: None,
         frame: WindowFrame::new(Some(false)),
     };
     let mut exprs = vec![newest.over(spec).alias(column::NEWEST)];
     for (index, aggregate) in spec.aggregates.iter().enumerate() {
-        let call = Call::of(session, spec, aggregate)?;
+        let call = Call::of(spec, index, aggregate);
         exprs.push(call.over(spec).alias(column::aggregate(index)));
     }
     let windows = LogicalPlan::Window(Window::try_new(exprs, Arc::new(rows))?);
@@ -98,23 +94,25 @@ struct Call {
 }
 
 impl Call {
-    fn of(session: &Session, spec: &ViewSpec, aggregate: &AggregateSpec) -> Result<Self> {
+    fn of(spec: &ViewSpec, index: usize, aggregate: &AggregateSpec) -> Self {
         let partial = &spec.partials[aggregate.partial];
-        // count(*) counts what is not NULL, too.
-        let mut args = vec![
-            partial
-                .argument
-                .map_or_else(|| lit(1_i64), |index| ident(column::argument(index))),
-        ];
-        if aggregate.kind == AggregateKind::Last {
-            args.extend([column::TIME, column::PARTITION, column::OFFSET].map(ident));
-        }
-        Ok(Self {
-            function: function(session, aggregate.kind)?,
+        let arguments = partial.arguments.iter();
+        let mut args: Vec<Expr> = arguments
+            .map(|index| ident(column::argument(*index)))
+            .collect();
+        args.extend([column::TIME, column::PARTITION, column::OFFSET].map(ident));
+        let name = column::aggregate(index);
+        Self {
+            function: WindowAggregate::function(
+                name,
+                aggregate.kind,
+                partial,
+                &aggregate.data_type,
+            ),
             args,
             filter: partial.filter,
             frame: frame(aggregate.window),
-        })
+        }
     }
 
     fn over(self, spec: &ViewSpec) -> Expr {
@@ -130,13 +128,6 @@ impl Call {
         )));
         Expr::WindowFunction(Box::new(call))
     }
-}
-
-fn function(session: &Session, kind: AggregateKind) -> Result<Arc<AggregateUDF>> {
-    let name = kind.name();
-    session
-        .aggregate(name)
-        .ok_or_else(|| DataFusionError::Internal(format!("function {name} is not registered")))
 }
 
 /// `[t - W, t]`, or all up to t.

@@ -224,7 +224,7 @@ fn execute(
     let state = context.state();
     let spec = view.spec();
     let table = MemTable::try_new(table_schema(spec), vec![batches])?;
-    let plan = windows(session, spec, provider_as_source(Arc::new(table)))?;
+    let plan = windows(spec, provider_as_source(Arc::new(table)))?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let results = runtime.block_on(Box::pin(async {
         // Not through the optimiser: the plan is to run as it is.

@@ -130,8 +130,8 @@ fn partial(class: PartialClass, argument: Option<usize>, filter: Option<usize>) 
     let types = argument_types();
     PartialSpec {
         class,
-        argument,
-        argument_type: argument.map(|a| types[a].clone()),
+        arguments: argument.into_iter().collect(),
+        argument_types: argument.map(|a| types[a].clone()).into_iter().collect(),
         filter,
     }
 }
@@ -415,19 +415,16 @@ pub(crate) fn evaluate<'a>(
                     partition: event.partition,
                     offset: event.offset,
                 };
-                let value = match spec.argument {
-                    None => {
-                        state.update_count(1);
-                        continue;
-                    }
-                    Some(0) => event.x.map_or(Value::Null, Value::Float),
-                    Some(1) => event.i.map_or(Value::Null, Value::Int),
-                    Some(_) => event
+                let value = |argument: &usize| match argument {
+                    0 => event.x.map_or(Value::Null, Value::Float),
+                    1 => event.i.map_or(Value::Null, Value::Int),
+                    _ => event
                         .s
                         .as_deref()
                         .map_or(Value::Null, |s| Value::Text(s.into())),
                 };
-                state.update(&value, order);
+                let arguments: Vec<Value> = spec.arguments.iter().map(value).collect();
+                state.update(&arguments, order);
             }
             shown(&state.evaluate(aggregate.kind)).clone()
         })

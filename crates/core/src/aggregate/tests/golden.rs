@@ -2,7 +2,7 @@
 
 use arrow_schema::DataType;
 
-use super::{EVERY_KIND, bytes_of, spec, state_of};
+use super::{bytes_of, kinds_of, spec, state_of};
 use crate::aggregate::{AggregateKind, Partial, RowOrder};
 use crate::error::ErrorKind;
 use crate::time::timestamp_type;
@@ -65,12 +65,12 @@ fn golden_bytes() {
         ),
         (AggregateKind::Last, DataType::Utf8, vec![], "18"),
     ] {
-        let state = state_of(&spec(kind, Some(data_type)), &values);
+        let state = state_of(&spec(kind, data_type), &values);
         assert_eq!(hex(&state), golden, "{kind:?} of {values:?}");
     }
-    let mut last = Partial::new(&spec(AggregateKind::Last, Some(DataType::Int64)));
+    let mut last = Partial::new(&spec(AggregateKind::Last, DataType::Int64));
     last.update(
-        &Value::Int(9),
+        &[Value::Int(9)],
         RowOrder {
             time_us: -1,
             partition: 2,
@@ -84,18 +84,18 @@ fn golden_bytes() {
 #[test]
 fn golden_bytes_of_scalars_in_states() {
     let last = |value: Value, data_type: DataType| {
-        let spec = spec(AggregateKind::Last, Some(data_type));
+        let spec = spec(AggregateKind::Last, data_type);
         let mut state = Partial::new(&spec);
         let order = RowOrder {
             time_us: i64::MIN,
             partition: i32::MAX,
             offset: i64::MAX,
         };
-        state.update(&value, order);
+        state.update(&[value], order);
         (spec, state)
     };
     let of = |kind, data_type, value| {
-        let spec = spec(kind, Some(data_type));
+        let spec = spec(kind, data_type);
         let state = state_of(&spec, &[value]);
         (spec, state)
     };
@@ -142,8 +142,7 @@ fn golden_bytes_of_scalars_in_states() {
 
 #[test]
 fn a_state_in_a_later_layout_is_refused() {
-    for kind in EVERY_KIND {
-        let spec = spec(kind, Some(DataType::Float64));
+    for (kind, spec) in kinds_of(&DataType::Float64) {
         let mut bytes = bytes_of(&Partial::new(&spec));
         bytes[0] += 0x10;
         let code = format!("code {:#04x}", bytes[0]);
