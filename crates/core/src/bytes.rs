@@ -64,7 +64,11 @@ impl From<String> for BytesError {
 }
 
 /// Append a LEB128 varint.
-pub fn write_unsigned(out: &mut Vec<u8>, mut value: u64) {
+pub fn write_unsigned(out: &mut Vec<u8>, value: u64) {
+    write_unsigned_wide(out, value.into());
+}
+
+fn write_unsigned_wide(out: &mut Vec<u8>, mut value: u128) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -75,6 +79,11 @@ pub fn write_unsigned(out: &mut Vec<u8>, mut value: u64) {
 /// Append a signed number: zigzag, then LEB128.
 pub fn write_signed(out: &mut Vec<u8>, value: i64) {
     write_unsigned(out, ((value << 1) ^ (value >> 63)) as u64);
+}
+
+/// [`write_signed`] of 128 bits: the same bytes where the number fits 64.
+pub(crate) fn write_signed_wide(out: &mut Vec<u8>, value: i128) {
+    write_unsigned_wide(out, ((value << 1) ^ (value >> 127)) as u128);
 }
 
 /// Appends the fields of a record.
@@ -309,11 +318,17 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// The bytes end, or the number has another form.
     pub fn unsigned(&mut self) -> BytesResult<u64> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
+        Ok(self.varint(u64::BITS)? as u64)
+    }
+
+    /// A varint of at most `width` bits.
+    fn varint(&mut self, width: u32) -> BytesResult<u128> {
+        let mut value = 0_u128;
+        for shift in (0..width).step_by(7) {
             let byte = self.u8()?;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
+            let bits = u128::from(byte & 0x7f);
+            let room = width - shift;
+            if room < 7 && bits >> room != 0 {
                 break;
             }
             value |= bits << shift;
@@ -334,6 +349,15 @@ impl<'a> Reader<'a> {
     pub fn signed(&mut self) -> BytesResult<i64> {
         let value = self.unsigned()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
+    /// A zigzag number of 128 bits.
+    ///
+    /// # Errors
+    /// As [`Self::unsigned`].
+    pub(crate) fn signed_wide(&mut self) -> BytesResult<i128> {
+        let value = self.varint(u128::BITS)?;
+        Ok((value >> 1) as i128 ^ -((value & 1) as i128))
     }
 
     /// A number of rows: a varint that fits an `i64`.
@@ -406,6 +430,8 @@ mod tests {
         let long = Reader::new(&[0xFF; 11]).unsigned();
         assert_eq!(long, Err(BytesError::Varint));
         assert_eq!(Reader::new(&[0x80, 0]).unsigned(), Err(BytesError::Varint));
+        let long = Reader::new(&[0xFF; 20]).signed_wide();
+        assert_eq!(long, Err(BytesError::Varint));
         let mut negative = Vec::new();
         write_unsigned(&mut negative, u64::MAX);
         assert_eq!(
@@ -416,7 +442,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn fields_come_back(a: u32, b: i64, c: u64, d in any::<u64>(), e in ".{0,9}", f: Option<i64>) {
+        fn fields_come_back(a: u32, b: i64, c: u64, d in any::<u64>(), e in ".{0,9}", f: Option<i64>, g: i128) {
             let mut w = Writer::versioned(1);
             w.u32(a);
             w.i32(a as i32);
@@ -426,11 +452,14 @@ mod tests {
             let mut bytes = w.finish();
             write_unsigned(&mut bytes, c);
             write_signed(&mut bytes, b);
+            write_signed_wide(&mut bytes, g);
+            write_signed_wide(&mut bytes, b.into());
             let mut r = Reader::versioned(&bytes, 1).expect("own bytes");
             prop_assert_eq!((r.u32(), r.i32()), (Ok(a), Ok(a as i32)));
             prop_assert_eq!(r.f64().map(f64::to_bits), Ok(d));
             prop_assert_eq!((r.text(), r.option()), (Ok(e.as_str()), Ok(f)));
-            prop_assert_eq!((r.unsigned(), r.signed(), r.end()), (Ok(c), Ok(b), Ok(())));
+            prop_assert_eq!((r.unsigned(), r.signed(), r.signed_wide()), (Ok(c), Ok(b), Ok(g)));
+            prop_assert_eq!((r.signed(), r.end()), (Ok(b), Ok(())));
         }
 
         #[test]

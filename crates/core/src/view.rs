@@ -47,6 +47,14 @@ pub struct AggregateSpec {
     pub window: Window,
 }
 
+impl AggregateSpec {
+    /// Whether there are events over which it has no value: a sum of integers may not fit.
+    #[must_use]
+    pub fn may_fail(&self) -> bool {
+        self.kind == AggregateKind::Sum && self.data_type == DataType::Int64
+    }
+}
+
 /// A feature view as the stream sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ViewSpec {

@@ -29,7 +29,7 @@ use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 use forebay_core::time::timestamp_type;
 
-use crate::functions::{aggregate_functions, last_value_function};
+use crate::functions::{aggregate_functions, planned_name};
 use crate::nodes;
 use crate::patience::{GivenUp, Patience};
 use crate::scalar::{Operators, desugar, shells};
@@ -38,7 +38,6 @@ use crate::scalar::{Operators, desugar, shells};
 #[derive(Clone)]
 pub(crate) struct Session {
     state: Arc<SessionState>,
-    last_value: Arc<AggregateUDF>,
     functions: Arc<HashMap<String, Arc<ScalarUDF>>>,
     planners: Arc<[Arc<dyn ExprPlanner>]>,
     /// Of who waits for what is planned; None where nothing is.
@@ -73,7 +72,6 @@ impl Session {
         ];
         Self {
             state: Arc::new(state),
-            last_value: last_value_function(),
             functions,
             planners: Arc::new(planners),
             patience: None,
@@ -117,8 +115,7 @@ impl Session {
         mut query: ast::Query,
         tables: &[(String, SchemaRef)],
     ) -> Result<LogicalPlan> {
-        let aggregates = self.state.aggregate_functions();
-        desugar(&mut query, &|name| aggregates.contains_key(name))?;
+        desugar(&mut query, &|name| self.aggregate(name).is_some())?;
         let provider = Tables::new(self, tables);
         let planner =
             SqlToRel::new_with_options(&provider, parser_options(self.state.config_options()));
@@ -137,10 +134,8 @@ impl Session {
 
     /// The aggregate function that goes by `name` in SQL.
     pub(crate) fn aggregate(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        match name {
-            "last_value" => Some(Arc::clone(&self.last_value)),
-            _ => self.state.aggregate_functions().get(name).cloned(),
-        }
+        let functions = self.state.aggregate_functions();
+        functions.get(planned_name(name).as_str()).cloned()
     }
 }
 

@@ -38,8 +38,8 @@ fn view(id: u32) -> Arc<ViewSpec> {
     use PartialClass as P;
     let spec = |class, argument: Option<usize>| PartialSpec {
         class,
-        argument,
-        argument_type: argument.map(|_| DataType::Float64),
+        arguments: argument.into_iter().collect(),
+        argument_types: argument.map(|_| DataType::Float64).into_iter().collect(),
         filter: None,
     };
     let partials = vec![

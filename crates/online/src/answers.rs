@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use forebay_core::aggregate::cells::{Cell, append};
+use forebay_core::cells::Cells;
 use forebay_core::limits::ANSWER_MAX_BYTES;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{ShardEpoch, ViewRows};
-use forebay_core::value::{Value, array_from_values};
+use forebay_core::value::Value;
 use forebay_core::view::{FeatureStatus, ViewSpec};
 use forebay_core::{ErrorKind, PortError, PortResult};
 
@@ -28,8 +30,8 @@ pub(crate) struct Answers {
 impl Answers {
     /// What the answer takes as arrays, bytes.
     fn bytes(&self, spec: &ViewSpec) -> PortResult<usize> {
-        let text = |value: &Value| match value {
-            Value::Text(text) => text.len(),
+        let text = |cell: &Cell| match cell {
+            Ok(Value::Text(text)) => text.len(),
             _ => 0,
         };
         let texts = self.rows.iter().flatten().flat_map(|row| &row.values);
@@ -55,19 +57,15 @@ impl Answers {
         memory: &mut Reservation,
     ) -> PortResult<ViewRows> {
         memory.grow(self.bytes(spec)?)?;
-        let null = Value::Null;
-        let aggregates = spec
-            .aggregates
-            .iter()
-            .enumerate()
-            .map(|(output, aggregate)| {
-                let cells = self
-                    .rows
-                    .iter()
-                    .map(|row| row.as_ref().map_or(&null, |row| &row.values[output]));
-                array_from_values(&aggregate.data_type, cells)
-            })
-            .collect::<PortResult<Vec<_>>>()?;
+        let null = Ok(Value::Null);
+        let mut aggregates = Cells::default();
+        for (output, aggregate) in spec.aggregates.iter().enumerate() {
+            let cells = self
+                .rows
+                .iter()
+                .map(|row| row.as_ref().map_or(&null, |row| &row.values[output]));
+            append(&mut aggregates, aggregate, cells)?;
+        }
         let status = self
             .rows
             .iter()
@@ -82,7 +80,7 @@ impl Answers {
             .map(|row| row.as_ref().and_then(|row| row.newest_us))
             .collect();
         Ok(ViewRows {
-            aggregates: aggregates.into(),
+            aggregates,
             status,
             newest_us,
             applied: self.applied,

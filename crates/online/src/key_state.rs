@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use forebay_core::aggregate::Partial;
+use forebay_core::aggregate::cells::Cell;
 use forebay_core::time::Micros;
-use forebay_core::value::Value;
 use forebay_core::view::FeatureStatus;
 
 use crate::error::OnlineResult;
@@ -33,7 +33,7 @@ pub(crate) struct HotRow {
     pub(crate) newest_us: Option<Micros>,
     pub(crate) status: FeatureStatus,
     /// As the view's aggregates; all NULL unless present.
-    pub(crate) values: Box<[Value]>,
+    pub(crate) values: Box<[Cell]>,
 }
 
 impl HotRow {

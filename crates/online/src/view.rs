@@ -10,7 +10,7 @@ use forebay_core::time::Micros;
 use forebay_core::view::{ViewId, ViewSpec, Window};
 
 use crate::error::{OnlineError, OnlineResult};
-use crate::rows::ColumnKind;
+use crate::rows::{ColumnKind, kind_of};
 use crate::stats::ViewCounters;
 
 /// The registered views.
@@ -45,7 +45,7 @@ impl ViewRuntime {
         let kinds = spec
             .arguments
             .iter()
-            .map(ColumnKind::of)
+            .map(kind_of)
             .collect::<OnlineResult<Vec<_>>>()?;
         for partial in &spec.partials {
             check_partial(&spec, partial)?;
@@ -122,7 +122,8 @@ impl ViewRuntime {
 }
 
 fn check_partial(spec: &ViewSpec, partial: &PartialSpec) -> OnlineResult<()> {
-    if partial.argument.is_some_and(|a| a >= spec.arguments.len())
+    let mut arguments = partial.arguments.iter();
+    if arguments.any(|a| *a >= spec.arguments.len())
         || partial.filter.is_some_and(|f| f >= spec.filters)
     {
         return Err(mismatch(
@@ -130,12 +131,12 @@ fn check_partial(spec: &ViewSpec, partial: &PartialSpec) -> OnlineResult<()> {
             "a state names an argument or a filter that the view does not have",
         ));
     }
-    match (partial.argument, &partial.argument_type) {
-        (Some(argument), Some(data_type)) if spec.arguments[argument] != *data_type => Err(
-            mismatch(spec, "a state and its argument column have different types"),
-        ),
-        _ => Ok(()),
+    let types = partial.arguments.iter().map(|a| &spec.arguments[*a]);
+    if !types.eq(&partial.argument_types) {
+        let why = "a state and its argument columns have different types";
+        return Err(mismatch(spec, why));
     }
+    Ok(())
 }
 
 fn mismatch(spec: &ViewSpec, why: &str) -> OnlineError {

@@ -4,7 +4,7 @@
 //!
 //! Pure: nothing here locks, reads the disk or a clock.
 
-use forebay_core::aggregate::{Partial, PartialClass, PartialSpec, RowOrder};
+use forebay_core::aggregate::{Partial, PartialSpec, RowOrder, Rows};
 use forebay_core::invariant;
 use forebay_core::time::Micros;
 use forebay_core::value::Value;
@@ -12,7 +12,7 @@ use forebay_core::view::{FeatureStatus, Window, feature_status};
 
 use crate::format::TileId;
 use crate::key_state::{HotRow, KeyState};
-use crate::rows::{ColumnKind, ColumnView, RowView, passes};
+use crate::rows::{ColumnView, RowView, passes};
 use crate::tree::{Branch, Node, Stub, Tile, empty_states};
 use crate::view::{ViewRuntime, WindowPlan};
 
@@ -69,7 +69,7 @@ pub(crate) fn evaluate(
         valid_until_us: Micros::MAX,
         newest_us: state.gone_newest_us,
         status: FeatureStatus::NotFound,
-        values: vec![Value::Null; view.spec.aggregates.len()].into_boxed_slice(),
+        values: vec![Ok(Value::Null); view.spec.aggregates.len()].into_boxed_slice(),
     };
     let mut missing = Vec::new();
     for plan in &view.windows {
@@ -96,7 +96,7 @@ fn finish(row: &mut HotRow, view: &ViewRuntime, at: Micros) {
     row.status = feature_status(newest_us, at, view.spec.ttl_us);
     let is_present = row.status == FeatureStatus::Present;
     if !is_present {
-        row.values.fill(Value::Null);
+        row.values.fill(Ok(Value::Null));
     }
     if let (Some(newest), Some(ttl)) = (newest_us, view.spec.ttl_us) {
         let expires = newest.saturating_add(ttl).saturating_add(1);
@@ -261,7 +261,7 @@ impl<'a> Walk<'a> {
     fn fold_rows(&mut self, rows: &RowView<'_>, from: usize, to: usize) {
         let columns = Columns::new(self.view, rows);
         for (state, &p) in self.states.iter_mut().zip(&self.plan.partials) {
-            columns.fold(state, &self.view.spec.partials[p], rows, from, to);
+            columns.fold(state, &self.view.spec.partials[p], from, to);
         }
     }
 }
@@ -335,7 +335,7 @@ fn fold_tile(view: &ViewRuntime, tile: &Tile, states: &mut [Partial]) {
     let rows = tile.view();
     let columns = Columns::new(view, &rows);
     for (state, spec) in states.iter_mut().zip(&view.spec.partials) {
-        columns.fold(state, spec, &rows, 0, rows.rows());
+        columns.fold(state, spec, 0, rows.rows());
     }
 }
 
@@ -350,18 +350,19 @@ pub(crate) fn fold_expired(
     let rows = tile.view();
     let columns = Columns::new(view, &rows);
     for (state, &p) in states.iter_mut().zip(which) {
-        columns.fold(state, &view.spec.partials[p], &rows, 0, rows.rows());
+        columns.fold(state, &view.spec.partials[p], 0, rows.rows());
     }
 }
 
-/// The argument and filter columns of one tile.
+/// The rows of one tile with their argument and filter columns.
 struct Columns<'a> {
+    rows: &'a RowView<'a>,
     arguments: Vec<ColumnView<'a>>,
     filters: Vec<&'a [u8]>,
 }
 
 impl<'a> Columns<'a> {
-    fn new(view: &ViewRuntime, rows: &RowView<'a>) -> Self {
+    fn new(view: &ViewRuntime, rows: &'a RowView<'a>) -> Self {
         let mut cursor = rows.columns();
         let arguments = view
             .kinds
@@ -371,60 +372,39 @@ impl<'a> Columns<'a> {
         let filters = (0..view.spec.filters)
             .map(|_| cursor.next_filter())
             .collect();
-        Self { arguments, filters }
+        Self {
+            rows,
+            arguments,
+            filters,
+        }
     }
 
     /// Fold rows `from..to` into `state`.
-    fn fold(
-        &self,
-        state: &mut Partial,
-        spec: &PartialSpec,
-        rows: &RowView<'_>,
-        from: usize,
-        to: usize,
-    ) {
-        let filter = spec.filter.map(|f| self.filters[f]);
-        let passing = || (from..to).filter(|&row| passes(filter, row));
-        let Some(argument) = spec.argument else {
-            let count = if filter.is_none() {
-                to - from
-            } else {
-                passing().count()
-            };
-            state.update_count(count as i64);
-            return;
-        };
-        let column = &self.arguments[argument];
-        let order = |row: usize| RowOrder {
-            time_us: rows.time(row),
-            partition: rows.partition(row),
-            offset: rows.offset(row),
-        };
-        match (spec.class, column.kind()) {
-            (PartialClass::Last, _) => {
-                // Rows are in that order already: the last one that passes is the greatest.
-                if let Some(row) = (from..to).rev().find(|&row| passes(filter, row)) {
-                    state.update(&column.value(row), order(row));
-                }
+    fn fold(&self, state: &mut Partial, spec: &PartialSpec, from: usize, to: usize) {
+        match spec.filter {
+            None => state.fold(self, &spec.arguments, from..to),
+            Some(filter) => {
+                let filter = self.filters[filter];
+                let passing = (from..to).filter(|row| passes(filter, *row));
+                state.fold(self, &spec.arguments, passing);
             }
-            (PartialClass::Count, _) => {
-                state.update_count(passing().filter(|&row| !column.is_null(row)).count() as i64);
-            }
-            (_, ColumnKind::Float) => {
-                for row in passing().filter(|&row| !column.is_null(row)) {
-                    state.update_f64(Some(column.float(row)));
-                }
-            }
-            (_, ColumnKind::Int) => {
-                for row in passing().filter(|&row| !column.is_null(row)) {
-                    state.update_i64(Some(column.int(row)));
-                }
-            }
-            _ => {
-                for row in passing() {
-                    state.update(&column.value(row), order(row));
-                }
-            }
+        }
+    }
+}
+
+/// Rows of a tile are in the order of the log.
+impl<'a> Rows for Columns<'a> {
+    type Column = ColumnView<'a>;
+
+    fn argument(&self, index: usize) -> &ColumnView<'a> {
+        &self.arguments[index]
+    }
+
+    fn order(&self, row: usize) -> RowOrder {
+        RowOrder {
+            time_us: self.rows.time(row),
+            partition: self.rows.partition(row),
+            offset: self.rows.offset(row),
         }
     }
 }

@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use forebay_core::aggregate::cells::{Cell, append};
+use forebay_core::cells::Cells;
 use forebay_core::aggregate::{Partial, RowOrder};
 use forebay_core::index::ShardId;
 use forebay_core::key::{KeyBuffer, shard_of};
@@ -20,7 +22,7 @@ use forebay_core::prediction::{OutboxRecord, PendingScore, PredictionKey};
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::settlement::Unscored;
 use forebay_core::time::Micros;
-use forebay_core::value::{Value, array_from_values};
+use forebay_core::value::Value;
 use forebay_core::view::{FeatureStatus, ViewId, ViewSpec, Window, feature_status};
 use forebay_core::watermark::{MarkFact, MarkRecord, forgettable};
 use forebay_core::{ErrorKind, PortError, PortResult};
@@ -346,7 +348,7 @@ fn unknown_view(view: ViewId) -> PortError {
 }
 
 /// What `spec` says of the rows of one key at `at`: newest event time and aggregates.
-fn value(spec: &ViewSpec, rows: &[&StoredRow], at: Micros) -> (Option<Micros>, Vec<Value>) {
+fn value(spec: &ViewSpec, rows: &[&StoredRow], at: Micros) -> (Option<Micros>, Vec<Cell>) {
     let seen: Vec<&&StoredRow> = rows.iter().filter(|row| row.time_us <= at).collect();
     let newest = seen.iter().map(|row| row.time_us).max();
     let aggregates = spec.aggregates.iter().map(|aggregate| {
@@ -362,10 +364,10 @@ fn value(spec: &ViewSpec, rows: &[&StoredRow], at: Micros) -> (Option<Micros>, V
                 partition: row.place.partition,
                 offset: row.offset,
             };
-            match partial_spec.argument {
-                _ if !inside => {}
-                None => partial.update_count(1),
-                Some(argument) => partial.update(&row.arguments[argument], order),
+            if inside {
+                let arguments = partial_spec.arguments.iter();
+                let arguments: Vec<Value> = arguments.map(|a| row.arguments[*a].clone()).collect();
+                partial.update(&arguments, order);
             }
         }
         partial.evaluate(aggregate.kind)
@@ -413,10 +415,10 @@ impl StateReader for MemoryStore {
             .get(&view)
             .ok_or_else(|| unknown_view(view))?;
         let shards = ShardId::count(contents.shards.len());
-        let mut columns: Vec<Vec<Value>> = vec![Vec::new(); spec.aggregates.len()];
+        let mut columns: Vec<Vec<Cell>> = vec![Vec::new(); spec.aggregates.len()];
         let (mut status, mut newest_us, mut applied) = (vec![], vec![], vec![]);
         for row in 0..keys.len() {
-            let (mut newest_row, mut values) = (None, vec![Value::Null; spec.aggregates.len()]);
+            let (mut newest_row, mut values) = (None, vec![Ok(Value::Null); spec.aggregates.len()]);
             applied.push(None);
             if let Some(key) = keys.get(row) {
                 let shard = shard_of(key, shards);
@@ -442,20 +444,19 @@ impl StateReader for MemoryStore {
                 column.push(if row_status == FeatureStatus::Present {
                     value
                 } else {
-                    Value::Null
+                    Ok(Value::Null)
                 });
             }
             status.push(row_status);
             newest_us.push(newest_row);
         }
-        memory.grow(keys.len() * spec.aggregates.len() * size_of::<Value>())?;
-        let arrays = spec
-            .aggregates
-            .iter()
-            .zip(&columns)
-            .map(|(a, values)| array_from_values(&a.data_type, values.iter()));
+        memory.grow(keys.len() * spec.aggregates.len() * size_of::<Cell>())?;
+        let mut aggregates = Cells::default();
+        for (aggregate, cells) in spec.aggregates.iter().zip(&columns) {
+            append(&mut aggregates, aggregate, cells.iter())?;
+        }
         Ok(ViewRows {
-            aggregates: arrays.collect::<PortResult<Vec<_>>>()?.into(),
+            aggregates,
             status,
             newest_us,
             applied,

@@ -65,8 +65,11 @@ impl PlainView {
         let argument_type = source.columns[argument].data_type.clone();
         let partial = |class, argument: Option<usize>| PartialSpec {
             class,
-            argument,
-            argument_type: argument.map(|_| argument_type.clone()),
+            arguments: argument.into_iter().collect(),
+            argument_types: argument
+                .map(|_| argument_type.clone())
+                .into_iter()
+                .collect(),
             filter: None,
         };
         let aggregate = |name: &str, kind, data_type, partial| AggregateSpec {

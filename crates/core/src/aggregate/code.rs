@@ -13,8 +13,7 @@ pub(crate) const FLOAT_SUM_SPECIAL: u8 = 0x12;
 pub(crate) const FLOAT_MOMENTS: u8 = 0x13;
 /// The same with counts of NaN, +inf and -inf.
 pub(crate) const FLOAT_MOMENTS_SPECIAL: u8 = 0x14;
-/// Wrapping integer sum: rows (varint), sum (zigzag varint).
-pub(crate) const INT_SUM: u8 = 0x15;
+// 0x15 was the integer sum modulo 2^64.
 /// Least value: a scalar, NULL while there is none.
 pub(crate) const MIN: u8 = 0x16;
 /// Greatest value: a scalar, NULL while there is none.
@@ -23,6 +22,12 @@ pub(crate) const MAX: u8 = 0x17;
 pub(crate) const LAST_NONE: u8 = 0x18;
 /// Last value: event time, partition, offset (zigzag varints) and a scalar.
 pub(crate) const LAST: u8 = 0x19;
+/// Integer sum: values (varint), sum (zigzag varint of up to 128 bits).
+pub(crate) const INT_SUM: u8 = 0x1A;
+/// First value, no row yet.
+pub(crate) const FIRST_NONE: u8 = 0x1B;
+/// First value: as the last one.
+pub(crate) const FIRST: u8 = 0x1C;
 
 /// Scalars inside a state.
 pub(crate) mod scalar {

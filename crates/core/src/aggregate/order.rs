@@ -4,6 +4,7 @@
 
 use std::cmp::Ordering;
 
+use crate::bytes::{BytesResult, Reader, write_signed};
 use crate::time::Micros;
 use crate::value::Value;
 
@@ -31,8 +32,7 @@ pub fn compare_floats(a: f64, b: f64) -> Ordering {
 ///
 /// # Panics
 /// Scalars of different types: the planner gives every argument one type.
-#[must_use]
-pub fn compare_values(a: &Value, b: &Value) -> Ordering {
+pub(crate) fn compare_values(a: &Value, b: &Value) -> Ordering {
     match (a, b) {
         (Value::Null, Value::Null) => Ordering::Equal,
         (Value::Null, _) => Ordering::Less,
@@ -43,4 +43,22 @@ pub fn compare_values(a: &Value, b: &Value) -> Ordering {
         (Value::Text(a), Value::Text(b)) => a.cmp(b),
         (a, b) => panic!("one argument column held {a:?} and {b:?}; the planner gives it one type"),
     }
+}
+
+/// Append a row's place.
+pub(super) fn write_order(out: &mut Vec<u8>, order: RowOrder) {
+    write_signed(out, order.time_us);
+    write_signed(out, i64::from(order.partition));
+    write_signed(out, order.offset);
+}
+
+/// Read what [`write_order`] wrote.
+pub(super) fn read_order(reader: &mut Reader<'_>) -> BytesResult<RowOrder> {
+    let time_us = reader.signed()?;
+    let partition = i32::try_from(reader.signed()?).map_err(|_| "a partition is out of range")?;
+    Ok(RowOrder {
+        time_us,
+        partition,
+        offset: reader.signed()?,
+    })
 }

@@ -2,329 +2,206 @@
 //! folded in, states merged, and a function's value read out; all of it free of order, so that
 //! tiles, shards and replays agree to the bit.
 //!
-//! NULL arguments count only for `count(*)` and `last_value`. A state never rounds;
-//! [`Partial::evaluate`] does, once.
+//! The list at the end has the states; what each does is in its file. A state never rounds;
+//! reading a value does, once (`functions`).
 
-use super::order::{RowOrder, compare_floats, compare_values};
-use super::{AggregateKind, PartialClass, PartialSpec};
-use crate::exact::{FloatMoments, FloatSum, canonical};
+use super::states::{Edge, Extremum, Leaving, RowCount, State};
+use super::{PartialSpec, RowOrder, Rows};
+use crate::bytes::{BytesResult, Reader};
+use crate::error::PortResult;
+use crate::exact::{FloatMoments, FloatSum, IntegerSum, corrupt};
 use crate::value::Value;
+
+/// Makes the enums over the list of states, and hands every call on to the state that is there. An
+/// enum and no pointer, because a tile's states lie side by side and loops are compiled for each.
+macro_rules! states {
+    ($($(#[$doc:meta])* $class:ident($state:ty),)+) => {
+        /// Shapes of partial states.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum PartialClass {
+            $($(#[$doc])* $class,)+
+        }
+
+        impl PartialClass {
+            /// How rows leave a state.
+            #[must_use]
+            pub fn leaving(self) -> Leaving {
+                match self {
+                    $(Self::$class => <$state as State>::LEAVING,)+
+                }
+            }
+        }
+
+        /// The state that is there.
+        #[derive(Debug, Clone, PartialEq)]
+        pub(super) enum AnyState {
+            $($class($state),)+
+        }
+
+        impl Partial {
+            /// The state of no row.
+            #[must_use]
+            pub fn new(spec: &PartialSpec) -> Self {
+                Self(match spec.class {
+                    $(PartialClass::$class => AnyState::$class(<$state as State>::new(spec)),)+
+                })
+            }
+
+            /// Its shape.
+            #[must_use]
+            pub fn class(&self) -> PartialClass {
+                match &self.0 {
+                    $(AnyState::$class(_) => PartialClass::$class,)+
+                }
+            }
+
+            /// What it holds beside itself, bytes: texts may be shared with others.
+            #[must_use]
+            pub fn heap_bytes(&self) -> usize {
+                match &self.0 {
+                    $(AnyState::$class(state) => State::heap_bytes(state),)+
+                }
+            }
+
+            /// Whether no row is in it that could change a value.
+            #[must_use]
+            pub fn is_empty(&self) -> bool {
+                match &self.0 {
+                    $(AnyState::$class(state) => State::is_empty(state),)+
+                }
+            }
+
+            /// Fold in one row: its arguments and where it stands. What a NULL among them means,
+            /// the state says.
+            ///
+            /// # Panics
+            /// A value is not of its argument's type: a defect of the planner, and going on would
+            /// give wrong values.
+            pub fn update(&mut self, arguments: &[Value], order: RowOrder) {
+                match &mut self.0 {
+                    $(AnyState::$class(state) => State::update(state, arguments, order),)+
+                }
+            }
+
+            /// Fold in the rows `passing` of `rows`, ascending.
+            ///
+            /// # Panics
+            /// As [`Self::update`].
+            pub fn fold<R: Rows>(
+                &mut self,
+                rows: &R,
+                arguments: &[usize],
+                passing: impl DoubleEndedIterator<Item = usize>,
+            ) {
+                match &mut self.0 {
+                    $(AnyState::$class(state) => State::fold(state, rows, arguments, passing),)+
+                }
+            }
+
+            /// Take away one row that was folded in before.
+            ///
+            /// # Panics
+            /// As [`Self::update`], and where the class is not [`Leaving::Retracted`].
+            pub fn retract(&mut self, arguments: &[Value]) {
+                match &mut self.0 {
+                    $(AnyState::$class(state) => State::retract(state, arguments),)+
+                }
+            }
+
+            /// Whether, of two rows that are states of their own, the one of `newer` is at least as
+            /// good, so that this one cannot be the best any more once both are inside.
+            ///
+            /// # Panics
+            /// The class is not [`Leaving::Selected`], or the states are of different classes.
+            #[must_use]
+            pub fn gives_way_to(&self, newer: &Self) -> bool {
+                match (&self.0, &newer.0) {
+                    $((AnyState::$class(state), AnyState::$class(newer)) => {
+                        State::gives_way_to(state, newer)
+                    })+
+                    _ => panic!(
+                        "states of {:?} and {:?} cannot be compared",
+                        self.class(),
+                        newer.class()
+                    ),
+                }
+            }
+
+            /// Fold in all rows of `other`.
+            ///
+            /// # Panics
+            /// The states are of different classes or argument types.
+            pub fn merge(&mut self, other: &Self) {
+                match (&mut self.0, &other.0) {
+                    $((AnyState::$class(state), AnyState::$class(other)) => State::merge(state, other),)+
+                    _ => panic!(
+                        "states of {:?} and {:?} cannot merge",
+                        self.class(),
+                        other.class()
+                    ),
+                }
+            }
+
+            /// Append the canonical bytes: the same rows in any order give the same bytes.
+            pub fn encode(&self, out: &mut Vec<u8>) {
+                match &self.0 {
+                    $(AnyState::$class(state) => State::encode(state, out),)+
+                }
+            }
+
+            fn read(spec: &PartialSpec, reader: &mut Reader<'_>) -> BytesResult<Self> {
+                let code = reader.u8()?;
+                let state = match spec.class {
+                    $(PartialClass::$class => <$state as State>::read(code, spec, reader)
+                        .map(|state| state.map(AnyState::$class)),)+
+                };
+                let state = state.unwrap_or_else(|| {
+                    let class = spec.class;
+                    Err(format!("code {code:#04x} where a state of {class:?} should begin").into())
+                });
+                state.map(Self)
+            }
+        }
+    };
+}
 
 /// The partial state of one aggregate over some rows.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Partial {
-    /// Rows, or rows whose argument is not NULL.
-    Count(i64),
-    /// For sum and avg of DOUBLE.
-    FloatSum(FloatSum),
-    /// For variances and deviations of DOUBLE.
-    FloatMoments(Box<FloatMoments>),
-    /// For sum of BIGINT.
-    IntSum {
-        /// Sum modulo 2^64.
-        sum: i64,
-        /// Values in it.
-        count: i64,
-    },
-    /// Least value so far, NULL while there is none. Floats are canonical: +0.0, one NaN.
-    Min(Value),
-    /// Greatest value so far, as `Min`.
-    Max(Value),
-    /// Value (NULL or not) of the greatest row so far.
-    Last(Option<(RowOrder, Value)>),
-}
+pub struct Partial(AnyState);
 
 impl Partial {
-    /// The state of no row.
-    #[must_use]
-    pub fn new(spec: &PartialSpec) -> Self {
-        match spec.class {
-            PartialClass::Count => Self::Count(0),
-            PartialClass::FloatSum => Self::FloatSum(FloatSum::new()),
-            PartialClass::FloatMoments => Self::FloatMoments(Box::default()),
-            PartialClass::IntSum => Self::IntSum { sum: 0, count: 0 },
-            PartialClass::Min => Self::Min(Value::Null),
-            PartialClass::Max => Self::Max(Value::Null),
-            PartialClass::Last => Self::Last(None),
-        }
-    }
-
-    /// What it holds beside itself, bytes: texts may be shared with others.
-    #[must_use]
-    pub fn heap_bytes(&self) -> usize {
-        match self {
-            Self::FloatMoments(_) => size_of::<FloatMoments>(),
-            Self::Min(Value::Text(text))
-            | Self::Max(Value::Text(text))
-            | Self::Last(Some((_, Value::Text(text)))) => text.len(),
-            _ => 0,
-        }
-    }
-
-    /// Its shape.
-    #[must_use]
-    pub fn class(&self) -> PartialClass {
-        match self {
-            Self::Count(_) => PartialClass::Count,
-            Self::FloatSum(_) => PartialClass::FloatSum,
-            Self::FloatMoments(_) => PartialClass::FloatMoments,
-            Self::IntSum { .. } => PartialClass::IntSum,
-            Self::Min(_) => PartialClass::Min,
-            Self::Max(_) => PartialClass::Max,
-            Self::Last(_) => PartialClass::Last,
-        }
-    }
-
-    /// Whether no row is in it that could change a value.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        match self {
-            Self::Count(count) | Self::IntSum { count, .. } => *count == 0,
-            Self::FloatSum(sum) => sum.is_empty(),
-            Self::FloatMoments(moments) => moments.is_empty(),
-            Self::Min(value) | Self::Max(value) => *value == Value::Null,
-            Self::Last(last) => last.is_none(),
-        }
-    }
-
-    /// Fold in one row: its argument and where it stands. `count(x)` counts what is not NULL; for
-    /// `count(*)` use [`Self::update_count`].
+    /// Read what [`Self::encode`] wrote for a state of `spec`, and move `bytes` past it. Tiles keep
+    /// states for years, so the code is checked against the plan, one canonical form is taken
+    /// only, and anything else is a typed error.
     ///
-    /// # Panics
-    /// The value is not of the argument's type: a defect of the planner, and going on would give
-    /// wrong values.
-    pub fn update(&mut self, value: &Value, order: RowOrder) {
-        match (self, value) {
-            (Self::Last(last), value) => keep_last(last, order, value),
-            (_, Value::Null) => {}
-            (Self::Count(count), _) => *count += 1,
-            (Self::FloatSum(sum), Value::Float(value)) => sum.add(*value),
-            (Self::FloatMoments(moments), Value::Float(value)) => moments.add(*value),
-            (Self::IntSum { sum, count }, Value::Int(value)) => {
-                *sum = sum.wrapping_add(*value);
-                *count += 1;
-            }
-            (Self::Min(least), value) => keep_least(least, value),
-            (Self::Max(greatest), value) => keep_greatest(greatest, value),
-            (state, value) => mismatch(state.class(), value),
-        }
+    /// # Errors
+    /// Bytes that no state of `spec` has (`DataLoss`).
+    pub fn decode(spec: &PartialSpec, bytes: &mut &[u8]) -> PortResult<Self> {
+        let mut reader = Reader::new(bytes);
+        let state = Self::read(spec, &mut reader).map_err(corrupt)?;
+        *bytes = reader.rest();
+        Ok(state)
     }
 
-    /// [`Self::update`] for `count(*)`: `rows` more rows.
-    ///
-    /// # Panics
-    /// The state does not count.
-    pub fn update_count(&mut self, rows: i64) {
-        match self {
-            Self::Count(count) => *count += rows,
-            other => mismatch(other.class(), &Value::Null),
-        }
-    }
-
-    /// [`Self::update`] without the detour over [`Value`], for a DOUBLE argument (None is NULL).
-    ///
-    /// # Panics
-    /// The state takes no DOUBLE, or is `last_value`, which needs the row's order.
-    #[inline]
-    pub fn update_f64(&mut self, value: Option<f64>) {
-        let Some(value) = value else { return };
-        match self {
-            Self::FloatSum(sum) => sum.add(value),
-            Self::FloatMoments(moments) => moments.add(value),
-            Self::Count(count) => *count += 1,
-            Self::Min(Value::Float(least)) => {
-                if compare_floats(value, *least).is_lt() {
-                    *least = canonical(value);
-                }
-            }
-            Self::Max(Value::Float(greatest)) => {
-                if compare_floats(value, *greatest).is_gt() {
-                    *greatest = canonical(value);
-                }
-            }
-            Self::Min(state @ Value::Null) | Self::Max(state @ Value::Null) => {
-                *state = Value::Float(canonical(value))
-            }
-            other => mismatch(other.class(), &Value::Float(value)),
-        }
-    }
-
-    /// [`Self::update`] without the detour over [`Value`], for an INTEGER or BIGINT argument (None
-    /// is NULL).
-    ///
-    /// # Panics
-    /// The state takes no integer, or is `last_value`, which needs the row's order.
-    #[inline]
-    pub fn update_i64(&mut self, value: Option<i64>) {
-        let Some(value) = value else { return };
-        match self {
-            Self::IntSum { sum, count } => {
-                *sum = sum.wrapping_add(value);
-                *count += 1;
-            }
-            Self::Count(count) => *count += 1,
-            Self::Min(Value::Int(least)) => *least = value.min(*least),
-            Self::Max(Value::Int(greatest)) => *greatest = value.max(*greatest),
-            Self::Min(state @ Value::Null) | Self::Max(state @ Value::Null) => {
-                *state = Value::Int(value)
-            }
-            other => mismatch(other.class(), &Value::Int(value)),
-        }
-    }
-
-    /// Take away one row that was folded in before. False, and nothing happened, where the state
-    /// cannot (min, max, last).
-    ///
-    /// # Panics
-    /// As [`Self::update`].
-    #[must_use]
-    pub fn retract(&mut self, value: &Value) -> bool {
-        match (self, value) {
-            (Self::Min(_) | Self::Max(_) | Self::Last(_), _) => return false,
-            (_, Value::Null) => {}
-            (Self::Count(count), _) => *count -= 1,
-            (Self::FloatSum(sum), Value::Float(value)) => sum.retract(*value),
-            (Self::FloatMoments(moments), Value::Float(value)) => moments.retract(*value),
-            (Self::IntSum { sum, count }, Value::Int(value)) => {
-                *sum = sum.wrapping_sub(*value);
-                *count -= 1;
-            }
-            (state, value) => mismatch(state.class(), value),
-        }
-        true
-    }
-
-    /// Fold in all rows of `other`.
-    ///
-    /// # Panics
-    /// The states are of different classes or argument types.
-    pub fn merge(&mut self, other: &Self) {
-        match (self, other) {
-            (Self::Count(count), Self::Count(more)) => *count += more,
-            (Self::FloatSum(sum), Self::FloatSum(more)) => sum.merge(more),
-            (Self::FloatMoments(moments), Self::FloatMoments(more)) => moments.merge(more),
-            (
-                Self::IntSum { sum, count },
-                Self::IntSum {
-                    sum: more_sum,
-                    count: more,
-                },
-            ) => {
-                *sum = sum.wrapping_add(*more_sum);
-                *count += more;
-            }
-            (Self::Min(_), Self::Min(Value::Null)) | (Self::Max(_), Self::Max(Value::Null)) => {}
-            (Self::Min(least), Self::Min(value)) => keep_least(least, value),
-            (Self::Max(greatest), Self::Max(value)) => keep_greatest(greatest, value),
-            (Self::Last(_), Self::Last(None)) => {}
-            (Self::Last(last), Self::Last(Some((order, value)))) => keep_last(last, *order, value),
-            (state, other) => panic!(
-                "states of {:?} and {:?} cannot merge",
-                state.class(),
-                other.class()
-            ),
-        }
-    }
-
-    /// Take away all rows of `other`, which were folded in before. False, and nothing happened,
-    /// where the state cannot.
-    ///
-    /// # Panics
-    /// As [`Self::merge`].
-    #[must_use]
-    pub fn subtract(&mut self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Min(_) | Self::Max(_) | Self::Last(_), _) => return false,
-            (Self::Count(count), Self::Count(less)) => *count -= less,
-            (Self::FloatSum(sum), Self::FloatSum(less)) => sum.subtract(less),
-            (Self::FloatMoments(moments), Self::FloatMoments(less)) => moments.subtract(less),
-            (
-                Self::IntSum { sum, count },
-                Self::IntSum {
-                    sum: less_sum,
-                    count: less,
-                },
-            ) => {
-                *sum = sum.wrapping_sub(*less_sum);
-                *count -= less;
-            }
-            (state, other) => panic!(
-                "states of {:?} and {:?} cannot be subtracted",
-                state.class(),
-                other.class()
-            ),
-        }
-        true
-    }
-
-    /// The value of `kind` over the rows in it.
-    ///
-    /// # Panics
-    /// `kind` is not read from this class of state ([`AggregateKind::partial_class`] pairs them).
-    #[must_use]
-    pub fn evaluate(&self, kind: AggregateKind) -> Value {
-        let float = |value: Option<f64>| value.map_or(Value::Null, Value::Float);
-        match (kind, self) {
-            (AggregateKind::Count, Self::Count(count)) => Value::Int(*count),
-            (AggregateKind::Sum, Self::FloatSum(sum)) => float(sum.sum()),
-            (AggregateKind::Avg, Self::FloatSum(sum)) => float(sum.avg()),
-            (AggregateKind::Sum, Self::IntSum { count: 0, .. }) => Value::Null,
-            (AggregateKind::Sum, Self::IntSum { sum, .. }) => Value::Int(*sum),
-            (AggregateKind::VarPop, Self::FloatMoments(moments)) => float(moments.var_pop()),
-            (AggregateKind::VarSamp, Self::FloatMoments(moments)) => float(moments.var_samp()),
-            (AggregateKind::StddevPop, Self::FloatMoments(moments)) => float(moments.stddev_pop()),
-            (AggregateKind::StddevSamp, Self::FloatMoments(moments)) => {
-                float(moments.stddev_samp())
-            }
-            (AggregateKind::Min, Self::Min(value)) | (AggregateKind::Max, Self::Max(value)) => {
-                value.clone()
-            }
-            (AggregateKind::Last, Self::Last(last)) => last
-                .as_ref()
-                .map_or(Value::Null, |(_, value)| value.clone()),
-            (kind, state) => panic!(
-                "{} is not read from a state of {:?}",
-                kind.name(),
-                state.class()
-            ),
-        }
+    /// The state that is there.
+    pub(super) fn state(&self) -> &AnyState {
+        &self.0
     }
 }
 
-fn keep_least(least: &mut Value, value: &Value) {
-    if *least == Value::Null || compare_values(value, least).is_lt() {
-        *least = canonical_value(value);
-    }
-}
-
-fn keep_greatest(greatest: &mut Value, value: &Value) {
-    if *greatest == Value::Null || compare_values(value, greatest).is_gt() {
-        *greatest = canonical_value(value);
-    }
-}
-
-fn keep_last(last: &mut Option<(RowOrder, Value)>, order: RowOrder, value: &Value) {
-    if last.as_ref().is_none_or(|(newest, _)| order > *newest) {
-        // A last value is passed on as it is, -0.0 too; only NaN has one form, so that states have
-        // one.
-        let kept = match value {
-            Value::Float(float) if float.is_nan() => canonical_value(value),
-            other => other.clone(),
-        };
-        *last = Some((order, kept));
-    }
-}
-
-fn canonical_value(value: &Value) -> Value {
-    match value {
-        Value::Float(float) => Value::Float(canonical(*float)),
-        other => other.clone(),
-    }
-}
-
-#[cold]
-fn mismatch(class: PartialClass, value: &Value) -> ! {
-    panic!(
-        "a state of {class:?} was given {value:?}; the planner casts arguments to the type of the state"
-    )
+states! {
+    /// Rows, or rows whose argument is not NULL.
+    Count(RowCount),
+    /// Exact sum of DOUBLE and its count: sum, avg.
+    FloatSum(FloatSum),
+    /// Exact sum and sum of squares of DOUBLE or integers: var, stddev.
+    FloatMoments(Box<FloatMoments>),
+    /// Exact sum of integers and its count: sum, avg.
+    IntSum(IntegerSum),
+    /// Least value.
+    Min(Extremum<false>),
+    /// Greatest value.
+    Max(Extremum<true>),
+    /// Value of the greatest (event time, topic, partition, offset).
+    Last(Edge<true>),
 }

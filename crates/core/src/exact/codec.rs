@@ -33,13 +33,15 @@ impl FloatSum {
     /// Bytes that no state has (`DataLoss`).
     pub fn decode(bytes: &mut &[u8]) -> PortResult<Self> {
         let mut reader = Reader::new(bytes);
-        let state = Self::read(&mut reader).map_err(corrupt)?;
+        let state = reader.u8().and_then(|code| Self::read(code, &mut reader));
+        let state = state.map_err(corrupt)?;
         *bytes = reader.rest();
         Ok(state)
     }
 
-    pub(crate) fn read(reader: &mut Reader<'_>) -> BytesResult<Self> {
-        let counts = read_counts(reader, code::FLOAT_SUM, code::FLOAT_SUM_SPECIAL)?;
+    /// Of a state that begins with `code`.
+    pub(crate) fn read(code: u8, reader: &mut Reader<'_>) -> BytesResult<Self> {
+        let counts = read_counts(code, reader, code::FLOAT_SUM, code::FLOAT_SUM_SPECIAL)?;
         let sum = read_fixed(reader, SUM_MAX_LIMBS)?;
         if finite(&counts) == 0 && !sum.is_zero() {
             return Err("a float sum of no finite value is not zero".into());
@@ -73,13 +75,16 @@ impl FloatMoments {
     /// Bytes that no state has (`DataLoss`).
     pub fn decode(bytes: &mut &[u8]) -> PortResult<Self> {
         let mut reader = Reader::new(bytes);
-        let state = Self::read(&mut reader).map_err(corrupt)?;
+        let state = reader.u8().and_then(|code| Self::read(code, &mut reader));
+        let state = state.map_err(corrupt)?;
         *bytes = reader.rest();
         Ok(state)
     }
 
-    pub(crate) fn read(reader: &mut Reader<'_>) -> BytesResult<Self> {
-        let counts = read_counts(reader, code::FLOAT_MOMENTS, code::FLOAT_MOMENTS_SPECIAL)?;
+    /// Of a state that begins with `code`.
+    pub(crate) fn read(code: u8, reader: &mut Reader<'_>) -> BytesResult<Self> {
+        let (plain, special) = (code::FLOAT_MOMENTS, code::FLOAT_MOMENTS_SPECIAL);
+        let counts = read_counts(code, reader, plain, special)?;
         let sum = read_fixed(reader, SUM_MAX_LIMBS)?;
         let squares = read_fixed(reader, SQUARES_MAX_LIMBS)?;
         let contradiction = if finite(&counts) == 0 || squares.is_zero() {
@@ -126,8 +131,7 @@ fn write_counts(out: &mut Vec<u8>, counts: &Counts, plain: u8, special: u8) {
     }
 }
 
-fn read_counts(reader: &mut Reader<'_>, plain: u8, special: u8) -> BytesResult<Counts> {
-    let code = reader.u8()?;
+fn read_counts(code: u8, reader: &mut Reader<'_>, plain: u8, special: u8) -> BytesResult<Counts> {
     if code != plain && code != special {
         return Err(format!("code {code:#04x} where a float state should begin").into());
     }

@@ -13,6 +13,8 @@ use super::magnitude::Magnitude;
 use crate::bytes::write_unsigned;
 use crate::invariant;
 
+/// Bit of the number 1 on the grid of sums; on that of squares it is twice as high.
+const ONE: u32 = 1074;
 /// Bits of a digit.
 const DIGIT_BITS: u32 = 32;
 /// Additions after which limbs are carried. A limb would take 2^31 of them.
@@ -83,11 +85,31 @@ impl<const INLINE: usize> FixedPoint<INLINE> {
         );
         let (mantissa, position) = split(value);
         let square = u128::from(mantissa) * u128::from(mantissa);
-        let shift = (2 * position) % DIGIT_BITS;
-        // 106 bits and a shift of up to 31 pass 128 bits: shift the two halves by themselves.
-        let low = (square & u128::from(u64::MAX)) << shift;
-        let high = ((square >> 64) << shift) + (low >> 64);
-        let sign = if negate { -1 } else { 1 };
+        self.add_wide(2 * position, square, negate);
+    }
+
+    /// Add an integer on the grid of sums, or take it away.
+    #[inline]
+    pub(crate) fn add_integer(&mut self, value: i64, negate: bool) {
+        let negative = (value < 0) != negate;
+        self.add_wide(ONE, value.unsigned_abs().into(), negative);
+    }
+
+    /// Add the square of an integer on the grid of squares, or take it away.
+    #[inline]
+    pub(crate) fn add_integer_square(&mut self, value: i64, negate: bool) {
+        let magnitude = u128::from(value.unsigned_abs());
+        self.add_wide(2 * ONE, magnitude * magnitude, negate);
+    }
+
+    /// Add `magnitude`, at most 2^126, from bit `position` on.
+    #[inline]
+    fn add_wide(&mut self, position: u32, magnitude: u128, negative: bool) {
+        let shift = position % DIGIT_BITS;
+        // With a shift of up to 31 it passes 128 bits: shift the two halves by themselves.
+        let low = (magnitude & u128::from(u64::MAX)) << shift;
+        let high = ((magnitude >> 64) << shift) + (low >> 64);
+        let sign = if negative { -1 } else { 1 };
         let pieces = [
             digit(low),
             digit(low >> 32),
@@ -95,7 +117,7 @@ impl<const INLINE: usize> FixedPoint<INLINE> {
             digit(high >> 32),
             digit(high >> 64),
         ];
-        self.add_pieces(2 * position / DIGIT_BITS, pieces.map(|piece| sign * piece));
+        self.add_pieces(position / DIGIT_BITS, pieces.map(|piece| sign * piece));
     }
 
     /// Add all of `other`, or take it away. Touches only the limbs that `other` holds.

@@ -1,10 +1,10 @@
-//! Exact float sums: the state of `sum`, `avg`, `var_*` and `stddev_*` over DOUBLE. Results are the
-//! correctly rounded true value, hence the same for every order of arrival, every split into tiles
-//! and after every retraction.
+//! Exact sums: the state of `sum`, `avg`, `var_*` and `stddev_*` over DOUBLE and integers. Results
+//! are the correctly rounded true value, hence the same for every order of arrival, every split
+//! into tiles and after every retraction.
 //!
 //! [`FixedPoint`] holds an integer on the grid of the least double (or of its square); [`FloatSum`]
-//! and [`FloatMoments`] add the counters of NaN and infinities beside it; one rounding happens at
-//! the very end (`rounding`). After Neal's superaccumulators (arXiv
+//! and [`FloatMoments`] add the counters of NaN and infinities beside it; [`IntegerSum`] needs no
+//! grid. One rounding happens at the very end (`rounding`). After Neal's superaccumulators (arXiv
 //! 1505.05571); `docs/decisions/0002-exact-sums.md` says why. The bytes of a state are
 //! declared in `codec` and outlive the process.
 //!
@@ -12,6 +12,7 @@
 
 mod codec;
 mod fixed;
+mod integers;
 mod magnitude;
 mod moments;
 mod rounding;
@@ -21,6 +22,7 @@ mod sum;
 mod tests;
 
 pub use fixed::FixedPoint;
+pub(crate) use integers::IntegerSum;
 pub use moments::FloatMoments;
 pub use sum::FloatSum;
 

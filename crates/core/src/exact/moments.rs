@@ -1,7 +1,7 @@
-//! The state of `var_*` and `stddev_*` over DOUBLE: exact sums of the values and of their squares.
-//! With n values, S their sum and Q the sum of their squares, A = n*Q - S^2 is an exact integer,
-//! never negative, and the population variance is A / n^2, the sample variance A / (n * (n - 1));
-//! each is rounded once.
+//! The state of `var_*` and `stddev_*` over DOUBLE, INTEGER and BIGINT: exact sums of the values
+//! and of their squares. With n values, S their sum and Q the sum of their squares,
+//! A = n*Q - S^2 is an exact integer, never negative, and the population variance is A / n^2, the
+//! sample variance A / (n * (n - 1)); each is rounded once.
 
 use super::CANONICAL_NAN;
 use super::fixed::FixedPoint;
@@ -13,7 +13,7 @@ use super::sum::SUM_EXPONENT;
 /// Exponent of the grid of sums of squares; the square of a sum lies on it too.
 const SQUARES_EXPONENT: i64 = 2 * SUM_EXPONENT;
 
-/// Exact, mergeable, retractable first and second moments of doubles.
+/// Exact, mergeable, retractable first and second moments of doubles or integers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FloatMoments {
     pub(super) counts: Counts,
@@ -44,6 +44,22 @@ impl FloatMoments {
             self.sum.add(value, true);
             self.squares.add_square(value, true);
         }
+    }
+
+    /// Add one integer, exactly as it is.
+    #[inline]
+    pub(crate) fn add_integer(&mut self, value: i64) {
+        self.counts.n += 1;
+        self.sum.add_integer(value, false);
+        self.squares.add_integer_square(value, false);
+    }
+
+    /// Take away one integer that was added before.
+    #[inline]
+    pub(crate) fn retract_integer(&mut self, value: i64) {
+        self.counts.n -= 1;
+        self.sum.add_integer(value, true);
+        self.squares.add_integer_square(value, true);
     }
 
     /// Add all values of `other`.

@@ -4,7 +4,7 @@
 use num_bigint::{BigInt, BigUint, Sign};
 use proptest::prelude::*;
 
-use super::{CANONICAL_NAN, FloatMoments, FloatSum};
+use super::{CANONICAL_NAN, FloatMoments, FloatSum, IntegerSum};
 
 /// `value * 2^1074`, an integer for every finite double.
 fn grid(value: f64) -> BigInt {
@@ -283,6 +283,45 @@ fn an_infinity_that_leaves_leaves_nothing_behind() {
     state.retract(f64::INFINITY);
     assert_eq!(state.sum(), Some(2.5));
     assert_eq!(sum_bytes(&state), sum_bytes(&sum_of(&[2.5])));
+}
+
+fn any_integer() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        any::<i64>(),
+        -4_i64..4,
+        prop::sample::select(vec![i64::MIN, i64::MAX, 1 << 53, (1 << 53) + 1]),
+    ]
+}
+
+proptest! {
+    /// Mean and variances of integers are those of the integers, not of the doubles next to them.
+    #[test]
+    fn integers_are_exact(values in prop::collection::vec(any_integer(), 0..12), gone in prop::collection::vec(any_integer(), 0..4)) {
+        let (mut sum, mut moments) = (IntegerSum::new(), FloatMoments::new());
+        for value in gone.iter().chain(&values) {
+            sum.add(*value);
+            moments.add_integer(*value);
+        }
+        for value in &gone {
+            sum.retract(*value);
+            moments.retract_integer(*value);
+        }
+        let n = BigInt::from(values.len());
+        let total: BigInt = values.iter().map(|v| BigInt::from(*v)).sum();
+        let squares: BigInt = values.iter().map(|v| BigInt::from(*v) * *v).sum();
+        let a: BigInt = &n * squares - &total * &total;
+        let (population, sample) = (&n * &n, &n * (&n - 1));
+        let ratio = |top: &BigInt, bottom: &BigInt| nearest(&(top << 1075), bottom, 1);
+        let root = |top: &BigInt, bottom: &BigInt| nearest(&(top << 2150), bottom, 2);
+        let known = |least: usize| values.len() >= least;
+        let bits = |value: Option<f64>| value.map(f64::to_bits);
+        prop_assert_eq!(sum.sum().ok().flatten(), known(1).then(|| i64::try_from(&total).ok()).flatten());
+        prop_assert_eq!(bits(sum.avg()), known(1).then(|| ratio(&total, &n).to_bits()));
+        prop_assert_eq!(bits(moments.var_pop()), known(1).then(|| ratio(&a, &population).to_bits()));
+        prop_assert_eq!(bits(moments.var_samp()), known(2).then(|| ratio(&a, &sample).to_bits()));
+        prop_assert_eq!(bits(moments.stddev_pop()), known(1).then(|| root(&a, &population).to_bits()));
+        prop_assert_eq!(bits(moments.stddev_samp()), known(2).then(|| root(&a, &sample).to_bits()));
+    }
 }
 
 proptest! {

@@ -10,18 +10,18 @@
 use std::sync::Arc;
 
 use arrow_array::types::IntervalMonthDayNano;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
+use datafusion::functions_aggregate::min_max::max_udaf;
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{
     AggregateUDF, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Projection, TableSource, Window,
-    WindowFrame, WindowFrameBound, WindowFrameUnits, ident, lit,
+    WindowFrame, WindowFrameBound, WindowFrameUnits, ident,
 };
 use datafusion::scalar::ScalarValue;
-use forebay_core::aggregate::AggregateKind;
 use forebay_core::time::DAY_US;
 use forebay_core::view::{AggregateSpec, ViewSpec, Window as Span};
 
-use crate::session::Session;
+use crate::functions::WindowAggregate;
 
 /// Names of the table's columns.
 pub(super) mod column {
@@ -59,33 +59,40 @@ pub(super) mod column {
     pub(crate) fn aggregate(index: usize) -> String {
         format!("aggregate_{index}")
     }
+
+    /// Whether aggregate `index` has no value; of one that may fail.
+    pub(crate) fn fault(index: usize) -> String {
+        format!("fault_{index}")
+    }
 }
 
 const TABLE: &str = "rows";
 
 /// The virtual rows of `table`, each with its number, the newest event time and the aggregates of
 /// `spec`.
-pub(super) fn windows(
-    session: &Session,
-    spec: &ViewSpec,
-    table: Arc<dyn TableSource>,
-) -> Result<LogicalPlan> {
+pub(super) fn windows(spec: &ViewSpec, table: Arc<dyn TableSource>) -> Result<LogicalPlan> {
     let rows = LogicalPlanBuilder::scan(TABLE, table, None)?.build()?;
     let newest = Call {
-        function: function(session, AggregateKind::Max)?,
+        function: max_udaf(),
         args: vec![ident(column::TIME)],
         filter: None,
         frame: WindowFrame::new(Some(false)),
     };
     let mut exprs = vec![newest.over(spec).alias(column::NEWEST)];
+    let mut outputs = vec![column::ROW.to_owned(), column::NEWEST.to_owned()];
     for (index, aggregate) in spec.aggregates.iter().enumerate() {
-        let call = Call::of(session, spec, aggregate)?;
+        let call = Call::of(spec, index, aggregate);
         exprs.push(call.over(spec).alias(column::aggregate(index)));
+        outputs.push(column::aggregate(index));
+        if aggregate.may_fail() {
+            let fault = Call::of_fault(spec, index, aggregate);
+            exprs.push(fault.over(spec).alias(column::fault(index)));
+            outputs.push(column::fault(index));
+        }
     }
     let windows = LogicalPlan::Window(Window::try_new(exprs, Arc::new(rows))?);
     let asked = LogicalPlan::Filter(Filter::try_new(ident(column::VIRTUAL), Arc::new(windows))?);
-    let mut outputs = vec![ident(column::ROW), ident(column::NEWEST)];
-    outputs.extend((0..spec.aggregates.len()).map(|index| ident(column::aggregate(index))));
+    let outputs = outputs.into_iter().map(ident).collect();
     Projection::try_new(outputs, Arc::new(asked)).map(LogicalPlan::Projection)
 }
 
@@ -98,23 +105,32 @@ struct Call {
 }
 
 impl Call {
-    fn of(session: &Session, spec: &ViewSpec, aggregate: &AggregateSpec) -> Result<Self> {
+    fn of(spec: &ViewSpec, index: usize, aggregate: &AggregateSpec) -> Self {
         let partial = &spec.partials[aggregate.partial];
-        // count(*) counts what is not NULL, too.
-        let mut args = vec![
-            partial
-                .argument
-                .map_or_else(|| lit(1_i64), |index| ident(column::argument(index))),
-        ];
-        if aggregate.kind == AggregateKind::Last {
-            args.extend([column::TIME, column::PARTITION, column::OFFSET].map(ident));
-        }
-        Ok(Self {
-            function: function(session, aggregate.kind)?,
+        let (name, kind) = (column::aggregate(index), aggregate.kind);
+        let function = WindowAggregate::function(name, kind, partial, &aggregate.data_type);
+        Self::calling(function, spec, aggregate)
+    }
+
+    fn of_fault(spec: &ViewSpec, index: usize, aggregate: &AggregateSpec) -> Self {
+        let partial = &spec.partials[aggregate.partial];
+        let function = WindowAggregate::fault(column::fault(index), aggregate.kind, partial);
+        Self::calling(function, spec, aggregate)
+    }
+
+    fn calling(function: Arc<AggregateUDF>, spec: &ViewSpec, aggregate: &AggregateSpec) -> Self {
+        let partial = &spec.partials[aggregate.partial];
+        let arguments = partial.arguments.iter();
+        let mut args: Vec<Expr> = arguments
+            .map(|index| ident(column::argument(*index)))
+            .collect();
+        args.extend([column::TIME, column::PARTITION, column::OFFSET].map(ident));
+        Self {
+            function,
             args,
             filter: partial.filter,
             frame: frame(aggregate.window),
-        })
+        }
     }
 
     fn over(self, spec: &ViewSpec) -> Expr {
@@ -130,13 +146,6 @@ impl Call {
         )));
         Expr::WindowFunction(Box::new(call))
     }
-}
-
-fn function(session: &Session, kind: AggregateKind) -> Result<Arc<AggregateUDF>> {
-    let name = kind.name();
-    session
-        .aggregate(name)
-        .ok_or_else(|| DataFusionError::Internal(format!("function {name} is not registered")))
 }
 
 /// `[t - W, t]`, or all up to t.

@@ -20,8 +20,10 @@ use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::collect;
+use forebay_core::aggregate::cells::fault;
 use forebay_core::cells::Cells;
-use forebay_core::fault::LeftOutRows;
+use forebay_core::fault::{FaultKind, LeftOutRows};
+use forebay_core::index::RowIndex;
 use forebay_core::key::KeyBuffer;
 use forebay_core::memory::Reservation;
 use forebay_core::ports::{CompiledView, RowStream};
@@ -201,12 +203,20 @@ pub(super) fn run_view(
         .as_primitive::<TimestampMicrosecondType>()
         .iter()
         .collect();
-    let aggregates: Vec<ArrayRef> = (0..spec.aggregates.len())
-        .map(|index| pick(&column::aggregate(index)))
-        .collect::<Result<_>>()?;
+    let mut aggregates = Cells::default();
+    for (index, aggregate) in spec.aggregates.iter().enumerate() {
+        aggregates.columns.push(pick(&column::aggregate(index))?);
+        if aggregate.may_fail() {
+            let failed = pick(&column::fault(index))?;
+            let failed = failed.as_boolean().iter().zip(RowIndex::all(rows));
+            let failed = failed.filter(|(failed, _)| *failed == Some(true));
+            let of_row = |(_, row)| fault(aggregate, index, row, FaultKind::Overflow);
+            aggregates.faults.extend(failed.map(of_row));
+        }
+    }
     // A row that nobody has an answer for has no aggregates either, whatever a count of nothing is.
     let at_us = virtual_rows.at.values();
-    let known = apply_presence(aggregates.into(), &newest_us, at_us, spec.ttl_us)?;
+    let known = apply_presence(aggregates, &newest_us, at_us, spec.ttl_us)?;
     let features = view.finish(&virtual_rows.keys, virtual_rows.at, &known)?;
     apply_presence(features, &newest_us, at_us, spec.ttl_us)
 }
@@ -251,7 +261,7 @@ fn execute(
     let state = context.state();
     let spec = view.spec();
     let table = MemTable::try_new(table_schema(spec), vec![batches])?;
-    let plan = windows(session, spec, provider_as_source(Arc::new(table)))?;
+    let plan = windows(spec, provider_as_source(Arc::new(table)))?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let results = runtime.block_on(Box::pin(async {
         // Not through the optimiser: the plan is to run as it is.

@@ -1,16 +1,17 @@
-//! The aggregates of SQL, with ours in the place of those built-in ones that are inexact or depend
-//! on order: sum, avg, var*, stddev*, min and max over DOUBLE, and last_value by the order of the
-//! log. They wrap the partial states of `core`, so that a plan of DataFusion, a tile and the probe
-//! lowering compute one value.
+//! The aggregates of SQL, from the table of `core`: how DataFusion plans a call of one
+//! ([`aggregate_functions`]), how its window operators run one for the batch lowering
+//! ([`WindowAggregate`]), and how rows leave a window that slides ([`Sliding`]), which the probe
+//! shares. All of them keep the partial states of `core`, so that a plan of DataFusion, a tile and
+//! the probe compute one value.
 //!
-//! Nothing here is an alternative: all three lowerings use the registry made here and no other.
+//! Nothing here is an alternative: a name of the table never means DataFusion's own function.
 
-mod accumulator;
-mod exact;
 mod frontier;
-mod last;
+mod planned;
+mod sliding;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::sync::Arc;
 
@@ -18,44 +19,21 @@ use datafusion::functions_aggregate::all_default_aggregate_functions;
 use datafusion::logical_expr::AggregateUDF;
 use forebay_core::aggregate::AggregateKind;
 
-pub(crate) use frontier::Frontier;
-pub(crate) use last::last_value_function;
-
-/// Name under which [`last_value_function`] shows in plans; `last_value` itself would be planned as
-/// a window function.
-pub(crate) const LAST_VALUE: &str = "forebay_last_value";
+pub(crate) use planned::{aggregate_kind, planned_name, sql_name};
+pub(crate) use sliding::Sliding;
+pub(crate) use window::WindowAggregate;
 
 /// Version of the functions' meaning: part of every view's digest.
 pub(crate) const FUNCTIONS_VERSION: u32 = 1;
 
-/// All aggregate functions, ours in the place of the inexact ones.
+/// All aggregate functions: those of the table, and those of DataFusion that have another name,
+/// which a view refuses by it.
 pub(crate) fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
-    let mut functions: Vec<Arc<AggregateUDF>> = all_default_aggregate_functions()
+    let others = all_default_aggregate_functions()
         .into_iter()
-        .map(|built_in| match aggregate_kind(built_in.name()) {
-            Some(kind) if kind != AggregateKind::Count && kind != AggregateKind::Last => Arc::new(
-                AggregateUDF::new_from_impl(exact::ExactAggregate::new(kind, built_in)),
-            ),
-            _ => built_in,
-        })
-        .collect();
-    functions.push(last_value_function());
-    functions
-}
-
-/// The aggregate that a function of DataFusion is, if a view can keep it.
-pub(crate) fn aggregate_kind(name: &str) -> Option<AggregateKind> {
-    Some(match name {
-        "count" => AggregateKind::Count,
-        "sum" => AggregateKind::Sum,
-        "avg" => AggregateKind::Avg,
-        "min" => AggregateKind::Min,
-        "max" => AggregateKind::Max,
-        "var" => AggregateKind::VarSamp,
-        "var_pop" => AggregateKind::VarPop,
-        "stddev" => AggregateKind::StddevSamp,
-        "stddev_pop" => AggregateKind::StddevPop,
-        LAST_VALUE => AggregateKind::Last,
-        _ => return None,
-    })
+        .filter(|function| AggregateKind::of(function.name()).is_none());
+    let ours = AggregateKind::ALL
+        .iter()
+        .map(|kind| planned::function(*kind));
+    others.chain(ours).collect()
 }

@@ -1,62 +1,78 @@
-//! The functions against plain evaluators written here: exact sums as integers on the grid of the
-//! inputs, extrema with NaN and signed zeros, sliding frames against frames computed anew, states
-//! that merge to the same bytes.
+//! The functions as the batch lowering runs them, against plain evaluators written here: exact sums
+//! as integers on the grid of the inputs, extrema with NaN and signed zeros, sliding frames against
+//! frames computed anew.
 
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, Float64Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, Float64Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, Field, FieldRef, Schema};
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{Accumulator, AggregateUDF};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::scalar::ScalarValue;
+use forebay_core::aggregate::{Partial, PartialSpec, RowOrder};
 use forebay_core::exact::CANONICAL_NAN;
+use forebay_core::value::Value;
 use proptest::prelude::*;
 
+use super::frontier::Frontier;
 use super::*;
 
-fn function(name: &str) -> Arc<AggregateUDF> {
-    aggregate_functions()
-        .into_iter()
-        .find(|f| f.name() == name)
-        .expect("registered")
+/// A state of `kind` over columns of `types`.
+fn spec(kind: AggregateKind, types: &[DataType]) -> PartialSpec {
+    PartialSpec {
+        class: kind.plan(types).expect("takes the types").class,
+        arguments: (0..types.len()).collect(),
+        argument_types: types.to_vec(),
+        filter: None,
+    }
 }
 
-/// An accumulator of `name` over columns of `types`; `sliding` for window frames.
+/// An accumulator of `name` over columns of `types`; `sliding` for frames that lose rows.
 fn accumulator(name: &str, types: &[DataType], sliding: bool) -> Box<dyn Accumulator> {
-    let function = function(name);
-    let fields: Vec<FieldRef> = types
-        .iter()
-        .enumerate()
-        .map(|(i, t)| Arc::new(Field::new(format!("c{i}"), t.clone(), true)))
-        .collect();
-    let schema = Schema::new(fields.clone());
-    let exprs: Vec<Arc<dyn PhysicalExpr>> = fields
-        .iter()
-        .enumerate()
-        .map(|(i, f)| Arc::new(Column::new(f.name(), i)) as Arc<dyn PhysicalExpr>)
-        .collect();
-    let returned = function.return_type(types).expect("takes the types");
+    let kind = AggregateKind::of(name).expect("a function of the table");
+    let returned = kind.plan(types).expect("takes the types").data_type;
+    let function = WindowAggregate::function(name.into(), kind, &spec(kind, types), &returned);
+    assert_eq!(function.return_type(types).expect("its own"), returned);
+    made(&function, sliding).expect("an accumulator")
+}
+
+fn made(function: &AggregateUDF, sliding: bool) -> Result<Box<dyn Accumulator>, DataFusionError> {
+    let field: FieldRef = Arc::new(Field::new("x", DataType::Int64, true));
+    let schema = Schema::new(vec![Arc::clone(&field)]);
+    let exprs: Vec<Arc<dyn PhysicalExpr>> = vec![Arc::new(Column::new("x", 0))];
     let args = AccumulatorArgs {
-        return_field: Arc::new(Field::new("r", returned, true)),
+        return_field: Arc::clone(&field),
         schema: &schema,
         ignore_nulls: false,
         order_bys: &[],
         is_reversed: false,
-        name: "r",
+        name: "x",
         is_distinct: false,
         exprs: &exprs,
-        expr_fields: &fields,
+        expr_fields: std::slice::from_ref(&field),
     };
-    let made = if sliding {
+    if sliding {
         function.create_sliding_accumulator(args)
     } else {
         function.accumulator(args)
-    };
-    made.expect("an accumulator")
+    }
+}
+
+/// A column with the places of its rows behind it, one a microsecond from `from` on.
+fn placed(column: ArrayRef, from: usize) -> [ArrayRef; 4] {
+    let rows = from as i64..(from + column.len()) as i64;
+    let times = TimestampMicrosecondArray::from_iter_values(rows.clone()).with_timezone("UTC");
+    [
+        column,
+        Arc::new(times),
+        Arc::new(Int32Array::from_iter_values(rows.clone().map(|_| 0))),
+        Arc::new(Int64Array::from_iter_values(rows)),
+    ]
 }
 
 fn floats(values: &[Option<f64>]) -> ArrayRef {
@@ -67,7 +83,8 @@ fn floats(values: &[Option<f64>]) -> ArrayRef {
 fn value(name: &str, values: &[Option<f64>], cut: usize) -> ScalarValue {
     let mut accumulator = accumulator(name, &[DataType::Float64], false);
     for batch in values.chunks(cut.max(1)) {
-        accumulator.update_batch(&[floats(batch)]).expect("update");
+        let rows = placed(floats(batch), 0);
+        accumulator.update_batch(&rows).expect("update");
     }
     accumulator.evaluate().expect("value")
 }
@@ -79,33 +96,50 @@ fn bits(value: &ScalarValue) -> Option<u64> {
     }
 }
 
-const OVERRIDDEN: [&str; 8] = [
-    "sum",
-    "avg",
-    "min",
-    "max",
-    "var",
-    "var_pop",
-    "stddev",
-    "stddev_pop",
-];
-
 #[test]
-fn ours_stand_under_the_names_and_aliases_of_the_built_in_ones() {
+fn a_name_of_the_table_never_means_a_built_in_function() {
     let session = crate::session::Session::new();
-    let state = session.context(Arc::default()).state();
-    for name in OVERRIDDEN
-        .into_iter()
-        .chain(["var_samp", "stddev_samp", "mean"])
-    {
-        let registered = &state.aggregate_functions()[name];
-        assert!(
-            format!("{:?}", registered.inner()).contains("ExactAggregate"),
-            "{name} is the built-in one"
-        );
+    for kind in AggregateKind::ALL {
+        for name in kind.function().names {
+            let found = session.aggregate(name).expect("registered");
+            assert!(
+                format!("{:?}", found.inner()).starts_with("PlannedAggregate"),
+                "{name}"
+            );
+            assert_eq!(aggregate_kind(found.name()), Some(*kind), "{name}");
+            let error = made(&found, false).expect_err("it plans and does not run");
+            assert!(error.to_string().contains("only OVER"), "{error}");
+        }
     }
-    assert!(format!("{:?}", function("count").inner()).starts_with("Count"));
-    assert_eq!(state.aggregate_functions()[LAST_VALUE].name(), LAST_VALUE);
+    let other = session
+        .aggregate("median")
+        .expect("known, to be refused by its name");
+    assert_eq!(aggregate_kind(other.name()), None);
+}
+
+/// The table of `docs/sql.md` has a line for each function, as the function says.
+#[test]
+fn the_documents_say_what_the_table_says() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/sql.md");
+    let page = std::fs::read_to_string(path).expect("docs/sql.md");
+    for kind in AggregateKind::ALL {
+        let function = kind.function();
+        let called = function
+            .call
+            .split('(')
+            .next()
+            .expect("a name and its arguments");
+        let others = function.names.iter().filter(|name| **name != called);
+        let others: Vec<String> = others.map(|name| format!("`{name}`")).collect();
+        let others = if others.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", others.join(", "))
+        };
+        let (call, takes, gives) = (function.call, function.takes, function.gives);
+        let line = format!("| `{call}`{others} | {takes} | {gives} |");
+        assert!(page.contains(&line), "docs/sql.md lacks the line\n{line}");
+    }
 }
 
 #[test]
@@ -180,43 +214,48 @@ fn special_values_and_empty_inputs_have_one_answer() {
 }
 
 #[test]
-fn integers_go_to_the_built_in_functions() {
-    for (name, wanted) in [("sum", 6), ("min", 1), ("max", 3)] {
-        let mut accumulator = accumulator(name, &[DataType::Int64], false);
-        accumulator
-            .update_batch(&[Arc::new(Int64Array::from(vec![3, 1, 2]))])
-            .expect("update");
-        assert_eq!(
-            accumulator.evaluate().expect("value"),
-            ScalarValue::Int64(Some(wanted)),
-            "{name}"
-        );
-    }
-}
-
-#[test]
-fn a_damaged_state_is_an_error() {
-    let mut accumulator = accumulator("sum", &[DataType::Float64], false);
-    let state = accumulator.state().expect("of nothing");
-    let ScalarValue::Binary(Some(mut bytes)) = state[0].clone() else {
-        panic!("bytes")
+fn integers_are_taken_as_they_are() {
+    let of = |name: &str, values: Vec<i64>, sliding: bool| {
+        let mut accumulator = accumulator(name, &[DataType::Int64], sliding);
+        let gone = placed(Arc::new(Int64Array::from(vec![i64::MAX, i64::MIN, 77])), 0);
+        if sliding {
+            accumulator.update_batch(&gone).expect("update");
+        }
+        let stays = placed(Arc::new(Int64Array::from(values)), 3);
+        accumulator.update_batch(&stays).expect("update");
+        if sliding {
+            accumulator.retract_batch(&gone).expect("retract");
+        }
+        accumulator.evaluate().expect("value")
     };
-    bytes.push(7);
-    for bytes in [bytes, vec![0xFF], Vec::new()] {
-        let array: ArrayRef = Arc::new(arrow_array::BinaryArray::from(vec![bytes.as_slice()]));
-        assert!(accumulator.merge_batch(&[array]).is_err(), "{bytes:?}");
+    let int = |value| ScalarValue::Int64(Some(value));
+    let double = |value| ScalarValue::Float64(Some(value));
+    let large = 9_007_199_254_740_993;
+    for sliding in [false, true] {
+        assert_eq!(of("sum", vec![3, 1, 2], sliding), int(6));
+        assert_eq!(of("min", vec![3, 1, 2], sliding), int(1));
+        assert_eq!(of("max", vec![3, 1, 2], sliding), int(3));
+        assert_eq!(of("sum", vec![i64::MAX, 1, -5], sliding), int(i64::MAX - 4));
+        assert_eq!(
+            of("sum", vec![i64::MAX, 1], sliding),
+            ScalarValue::Int64(None)
+        );
+        assert_eq!(of("avg", vec![large, 1 - large], sliding), double(0.5));
+        assert_eq!(
+            of("stddev", vec![large, large + 4], sliding),
+            double(8_f64.sqrt())
+        );
+        assert_eq!(of("var_pop", vec![large, large + 4], sliding), double(4.0));
     }
+    let narrow: ArrayRef = Arc::new(Int32Array::from(vec![i32::MAX, i32::MAX]));
+    let mut sum = accumulator("sum", &[DataType::Int32], false);
+    sum.update_batch(&placed(narrow, 0)).expect("update");
+    assert_eq!(sum.evaluate().expect("value"), int(2 * i64::from(i32::MAX)));
 }
 
 #[test]
 fn last_value_follows_the_log_and_not_arrival() {
-    let types = [
-        DataType::Utf8,
-        forebay_core::time::timestamp_type(),
-        DataType::Int32,
-        DataType::Int64,
-    ];
-    let mut last = accumulator(LAST_VALUE, &types, false);
+    let mut last = accumulator("last_value", &[DataType::Utf8], true);
     let rows = |values: Vec<Option<&str>>,
                 times: Vec<i64>,
                 partitions: Vec<i32>,
@@ -229,62 +268,34 @@ fn last_value_follows_the_log_and_not_arrival() {
             Arc::new(Int64Array::from(offsets)),
         ]
     };
+    let mut of = |entering: Vec<ArrayRef>, leaving: Option<Vec<ArrayRef>>| {
+        last.update_batch(&entering).expect("rows");
+        if let Some(leaving) = leaving {
+            last.retract_batch(&leaving).expect("rows");
+        }
+        last.evaluate().expect("value")
+    };
     assert_eq!(
-        last.evaluate().expect("of nothing"),
+        of(rows(vec![], vec![], vec![], vec![]), None),
         ScalarValue::Utf8(None)
     );
-    last.update_batch(&rows(
+    let first = rows(
         vec![Some("b"), Some("a"), Some("c")],
         vec![5, 5, 4],
         vec![1, 0, 9],
         vec![0, 7, 9],
-    ))
-    .expect("rows");
+    );
     assert_eq!(
-        last.evaluate().expect("value"),
+        of(first.clone(), None),
         ScalarValue::Utf8(Some("b".into())),
         "the greater partition of one time"
     );
-    last.update_batch(&rows(vec![None], vec![6], vec![0], vec![1]))
-        .expect("rows");
+    let newest = rows(vec![None], vec![6], vec![0], vec![1]);
     assert_eq!(
-        last.evaluate().expect("value"),
+        of(newest, Some(first)),
         ScalarValue::Utf8(None),
         "the newest value is NULL"
     );
-    // Frames pop the oldest rows.
-    last.retract_batch(&rows(
-        vec![Some("b"), Some("a")],
-        vec![5, 5],
-        vec![1, 0],
-        vec![0, 7],
-    ))
-    .expect("rows");
-    assert_eq!(last.evaluate().expect("value"), ScalarValue::Utf8(None));
-    let plain = accumulator_error();
-    assert!(plain.contains("only OVER"), "{plain}");
-}
-
-fn accumulator_error() -> String {
-    let function = function(LAST_VALUE);
-    let fields: Vec<FieldRef> = vec![Arc::new(Field::new("x", DataType::Int64, true))];
-    let schema = Schema::new(fields.clone());
-    let exprs: Vec<Arc<dyn PhysicalExpr>> = vec![Arc::new(Column::new("x", 0))];
-    let args = AccumulatorArgs {
-        return_field: Arc::new(Field::new("r", DataType::Int64, true)),
-        schema: &schema,
-        ignore_nulls: false,
-        order_bys: &[],
-        is_reversed: false,
-        name: "r",
-        is_distinct: false,
-        exprs: &exprs,
-        expr_fields: &fields,
-    };
-    function
-        .accumulator(args)
-        .expect_err("one argument is not enough to run")
-        .to_string()
 }
 
 /// Doubles k * 2^e with small k, so that their sums are exact integers on the grid of 2^-20, and
@@ -322,41 +333,38 @@ proptest! {
         }
     }
 
-    #[test]
-    fn merged_states_are_the_state_of_all_rows(
-        values in prop::collection::vec(double(), 0..30), at in 0_usize..30,
-    ) {
-        let at = at.min(values.len());
-        for name in OVERRIDDEN {
-            let part = |rows: &[Option<f64>]| {
-                let mut part = accumulator(name, &[DataType::Float64], false);
-                part.update_batch(&[floats(rows)]).expect("update");
-                part.state().expect("state").remove(0)
-            };
-            let mut merged = accumulator(name, &[DataType::Float64], false);
-            for state in [part(&values[at..]), part(&values[..at])] {
-                merged.merge_batch(&[state.to_array().expect("one state")]).expect("merge");
-            }
-            prop_assert_eq!(merged.state().expect("state").remove(0), part(&values), "{}", name);
-            prop_assert_eq!(bits(&merged.evaluate().expect("value")), bits(&value(name, &values, 100)), "{}", name);
-        }
-    }
-
+    /// Rows leave each kind of state as its class says; a frame of more than two blocks is turned.
     #[test]
     fn sliding_frames_equal_frames_computed_anew(
-        values in prop::collection::vec(double(), 1..40), width in 1_usize..9,
+        values in prop::collection::vec(double(), 1..40), repeat in 1_usize..8, width in 1_usize..160,
     ) {
-        for name in OVERRIDDEN {
-            let mut sliding = accumulator(name, &[DataType::Float64], true);
-            prop_assert!(sliding.supports_retract_batch(), "{}", name);
+        let values = values.repeat(repeat);
+        for kind in AggregateKind::ALL {
+            let types = vec![DataType::Float64; *kind.function().arguments.end()];
+            if kind.plan(&types).is_err() {
+                continue;
+            }
+            let spec = spec(*kind, &types);
+            let arguments = |row: usize| vec![values[row].map_or(Value::Null, Value::Float); types.len()];
+            let order = |row: usize| RowOrder { time_us: row as i64 / 3, partition: 0, offset: row as i64 };
+            let mut sliding = Sliding::new(&spec);
             for row in 0..values.len() {
-                sliding.update_batch(&[floats(&values[row..=row])]).expect("update");
+                sliding.enter(&spec, &arguments(row), order(row));
                 let from = (row + 1).saturating_sub(width);
                 if from > 0 {
-                    sliding.retract_batch(&[floats(&values[from - 1..from])]).expect("retract");
+                    sliding.leave(&spec, &arguments(from - 1));
                 }
-                let anew = value(name, &values[from..=row], 100);
-                prop_assert_eq!(bits(&sliding.evaluate().expect("value")), bits(&anew), "{} at {}", name, row);
+                if row % 7 > 0 && row + 1 < values.len() {
+                    continue;
+                }
+                let mut anew = Partial::new(&spec);
+                (from..=row).for_each(|row| anew.update(&arguments(row), order(row)));
+                let (got, wanted) = (sliding.evaluate(&spec, *kind), anew.evaluate(*kind));
+                let same = match (&got, &wanted) {
+                    (Ok(got), Ok(wanted)) => got.same_bits(wanted),
+                    (got, wanted) => got == wanted,
+                };
+                prop_assert!(same, "{kind:?} at {row}: {got:?}, wanted {wanted:?}");
             }
         }
     }

@@ -9,15 +9,18 @@ use arrow_array::{
 };
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, NullBuffer};
 use arrow_schema::{DataType, TimeUnit};
+use forebay_core::aggregate::cells::{Cell, fault, shown};
+use forebay_core::cells::{CellFault, Cells};
+use forebay_core::index::RowIndex;
 use forebay_core::time::Micros;
 use forebay_core::value::Value;
-use forebay_core::view::ViewSpec;
+use forebay_core::view::{AggregateSpec, ViewSpec};
 
 use crate::error::{EngineError, Result};
 
 /// One column of values.
 #[derive(Debug)]
-struct Cells {
+struct Column {
     data_type: DataType,
     /// Numbers as their bits; empty for text.
     words: Vec<u64>,
@@ -25,7 +28,7 @@ struct Cells {
     valid: BooleanBufferBuilder,
 }
 
-impl Cells {
+impl Column {
     fn new(data_type: &DataType, rows: usize) -> Self {
         let is_text = *data_type == DataType::Utf8;
         let mut valid = BooleanBufferBuilder::new(rows);
@@ -38,11 +41,11 @@ impl Cells {
         }
     }
 
-    fn set(&mut self, row: usize, value: Value) -> Result<()> {
-        let word = match (value, &self.data_type) {
+    fn set(&mut self, row: usize, cell: &Cell) -> Result<()> {
+        let word = match (shown(cell), &self.data_type) {
             (Value::Null, _) => return Ok(()),
             (Value::Text(text), DataType::Utf8) => {
-                self.texts[row] = Some(text);
+                self.texts[row] = Some(Arc::clone(text));
                 self.valid.set_bit(row, true);
                 return Ok(());
             }
@@ -51,7 +54,7 @@ impl Cells {
             | (Value::Timestamp(value), DataType::Timestamp(TimeUnit::Microsecond, _)) => {
                 value.cast_unsigned()
             }
-            (Value::Bool(value), DataType::Boolean) => u64::from(value),
+            (Value::Bool(value), DataType::Boolean) => u64::from(*value),
             (value, data_type) => {
                 return Err(EngineError::Internal(format!(
                     "an aggregate of type {data_type} gave {value:?}"
@@ -105,7 +108,9 @@ impl Cells {
 /// The answers of one view, a column for each aggregate.
 #[derive(Debug)]
 pub(super) struct Answers {
-    columns: Vec<Cells>,
+    aggregates: Vec<AggregateSpec>,
+    columns: Vec<Column>,
+    faults: Vec<CellFault>,
     newest_us: Vec<Option<Micros>>,
 }
 
@@ -115,10 +120,12 @@ impl Answers {
         let columns = view
             .aggregates
             .iter()
-            .map(|a| Cells::new(&a.data_type, rows))
+            .map(|a| Column::new(&a.data_type, rows))
             .collect();
         Self {
+            aggregates: view.aggregates.clone(),
             columns,
+            faults: Vec::new(),
             newest_us: vec![None; rows],
         }
     }
@@ -129,17 +136,24 @@ impl Answers {
     }
 
     /// Value of aggregate `output` in `row`.
-    pub(super) fn set(&mut self, row: u32, output: usize, value: Value) -> Result<()> {
-        self.columns[output].set(row as usize, value)
+    pub(super) fn set(&mut self, row: u32, output: usize, cell: &Cell) -> Result<()> {
+        let index = RowIndex::at(row as usize);
+        if let Err(kind) = cell {
+            let fault = fault(&self.aggregates[output], output, index, *kind);
+            self.faults.push(fault);
+        }
+        self.columns[output].set(index.index(), cell)
     }
 
-    /// The aggregates as arrays, and for each row its newest event.
-    pub(super) fn finish(self) -> Result<(Vec<ArrayRef>, Vec<Option<Micros>>)> {
-        let arrays = self
-            .columns
-            .into_iter()
-            .map(Cells::finish)
-            .collect::<Result<_>>()?;
-        Ok((arrays, self.newest_us))
+    /// The aggregates, and for each row its newest event.
+    pub(super) fn finish(self) -> Result<(Cells, Vec<Option<Micros>>)> {
+        let columns = self.columns.into_iter().map(Column::finish);
+        let mut faults = self.faults;
+        faults.sort_unstable_by_key(|fault| (fault.column, fault.row));
+        let cells = Cells {
+            columns: columns.collect::<Result<_>>()?,
+            faults,
+        };
+        Ok((cells, self.newest_us))
     }
 }

@@ -13,7 +13,7 @@ use forebay_core::memory::Reservation;
 use forebay_core::time::Micros;
 use forebay_core::value::Value;
 use forebay_core::view::FoldBatch;
-use forebay_core::{ErrorKind, PortError};
+use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::error::{EngineError, Result};
 use crate::input::SpineKeys;
@@ -77,10 +77,12 @@ impl Columns {
         })
     }
 
-    /// Value of argument column `index`.
-    pub(super) fn value(&self, index: usize, event: &Event) -> Result<Value> {
-        let column = &self.chunks[event.chunk as usize].arguments[index];
-        Ok(Value::from_array(column.as_ref(), event.row as usize)?)
+    /// Values of the arguments of `spec`.
+    pub(super) fn arguments(&self, spec: &PartialSpec, event: &Event) -> Result<Vec<Value>> {
+        let columns = &self.chunks[event.chunk as usize].arguments;
+        let value = |index: &usize| Value::from_array(&columns[*index], event.row as usize);
+        let values: PortResult<Vec<Value>> = spec.arguments.iter().map(value).collect();
+        Ok(values?)
     }
 }
 

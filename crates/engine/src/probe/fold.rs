@@ -13,9 +13,7 @@ pub(super) fn fold(
     columns: &Columns,
     event: &Event,
 ) -> Result<()> {
-    match spec.argument {
-        None => state.update_count(1),
-        Some(index) => state.update(&columns.value(index, event)?, event.order()),
-    }
+    let arguments = columns.arguments(spec, event)?;
+    state.update(&arguments, event.order());
     Ok(())
 }

@@ -1,19 +1,17 @@
 //! One pass over the events of one key and the probes of that key, both in order of time: each
-//! event enters every window once and leaves it once. Exact states take rows away again where they
-//! can; minimum and maximum keep a monotone deque; the last value is the last row that entered, as
-//! long as it is inside.
+//! event enters every window once and leaves it once. How it leaves depends on the state
+//! ([`Sliding`]).
 
-use forebay_core::aggregate::{AggregateKind, Partial, PartialClass, PartialSpec, compare_values};
-use forebay_core::exact::{CANONICAL_NAN, canonical};
-use forebay_core::value::Value;
+use forebay_core::aggregate::cells::Cell;
+use forebay_core::aggregate::{AggregateKind, Partial, PartialSpec};
 use forebay_core::view::{FeatureStatus, ViewSpec, feature_status};
 
 use super::answers::Answers;
 use super::collect::{Columns, Event};
 use super::fold::fold;
 use super::plan::{Probe, WindowPlan};
-use crate::error::{EngineError, Result};
-use crate::functions::Frontier;
+use crate::error::Result;
+use crate::functions::Sliding;
 
 /// Answer `probes` (ascending in time) over all of `events` (ascending in the total order).
 pub(super) fn slide(
@@ -88,7 +86,7 @@ impl<'a> SlidingWindow<'a> {
         let event = &self.events[index];
         self.slots
             .iter_mut()
-            .try_for_each(|slot| slot.enter(self.columns, event, index))
+            .try_for_each(|slot| slot.enter(self.columns, event))
     }
 
     /// Take out what lies before the window of `probe`; events from `head` on have not entered.
@@ -109,8 +107,8 @@ impl<'a> SlidingWindow<'a> {
 
     fn read(&self, probe: &Probe, answers: &mut Answers) -> Result<()> {
         for (output, slot, kind) in &self.plan.outputs {
-            let value = self.slots[*slot].value(*kind, self)?;
-            answers.set(probe.row, *output, value)?;
+            let cell = self.slots[*slot].value(*kind);
+            answers.set(probe.row, *output, &cell)?;
         }
         Ok(())
     }
@@ -123,99 +121,49 @@ struct Slot<'a> {
 }
 
 enum State {
-    /// Rows come in, and go out where the state can take them away.
-    Exact(Partial),
-    /// Minimum or maximum of a window that slides.
-    Extremum(Frontier<Value>),
-    /// Last row of a window that slides: its index.
-    Newest(Option<usize>),
+    /// No row leaves.
+    Growing(Partial),
+    /// The window slides.
+    Sliding(Sliding),
 }
 
 impl<'a> Slot<'a> {
     fn new(spec: &'a PartialSpec, slides: bool) -> Self {
-        let state = match spec.class {
-            PartialClass::Min | PartialClass::Max if slides => State::Extremum(Frontier::default()),
-            PartialClass::Last if slides => State::Newest(None),
-            _ => State::Exact(Partial::new(spec)),
+        let state = if slides {
+            State::Sliding(Sliding::new(spec))
+        } else {
+            State::Growing(Partial::new(spec))
         };
         Self { spec, state }
     }
 
-    fn enter(&mut self, columns: &Columns, event: &Event, index: usize) -> Result<()> {
+    fn enter(&mut self, columns: &Columns, event: &Event) -> Result<()> {
         if !columns.passes(self.spec, event) {
             return Ok(());
         }
         match &mut self.state {
-            State::Newest(newest) => *newest = Some(index),
-            State::Exact(state) => fold(state, self.spec, columns, event)?,
-            State::Extremum(frontier) => {
-                let value = argument(self.spec, columns, event)?;
-                if value != Value::Null {
-                    let is_min = self.spec.class == PartialClass::Min;
-                    frontier.push(canonical_value(value), |newer, older| {
-                        let order = compare_values(newer, older);
-                        if is_min { order.is_le() } else { order.is_ge() }
-                    });
-                }
+            State::Growing(state) => fold(state, self.spec, columns, event)?,
+            State::Sliding(rows) => {
+                let arguments = columns.arguments(self.spec, event)?;
+                rows.enter(self.spec, &arguments, event.order());
             }
         }
         Ok(())
     }
 
     fn leave(&mut self, columns: &Columns, event: &Event) -> Result<()> {
-        if matches!(self.state, State::Newest(_)) || !columns.passes(self.spec, event) {
-            return Ok(());
-        }
-        let value = match self.spec.argument {
-            Some(_) => argument(self.spec, columns, event)?,
-            None => Value::Null,
-        };
-        match &mut self.state {
-            State::Exact(state) if self.spec.argument.is_none() => state.update_count(-1),
-            State::Exact(state) => {
-                if !state.retract(&value) {
-                    return Err(EngineError::Internal(format!(
-                        "a state of {:?} cannot slide",
-                        self.spec.class
-                    )));
-                }
-            }
-            State::Extremum(frontier) if value != Value::Null => frontier.pop_oldest(1),
-            State::Extremum(_) | State::Newest(_) => {}
+        if let State::Sliding(rows) = &mut self.state
+            && columns.passes(self.spec, event)
+        {
+            rows.leave(self.spec, &columns.arguments(self.spec, event)?);
         }
         Ok(())
     }
 
-    fn value(&self, kind: AggregateKind, window: &SlidingWindow<'_>) -> Result<Value> {
-        Ok(match &self.state {
-            State::Exact(state) => state.evaluate(kind),
-            State::Extremum(frontier) => frontier.best().cloned().unwrap_or(Value::Null),
-            State::Newest(Some(index)) if *index >= window.tail => {
-                match argument(self.spec, window.columns, &window.events[*index])? {
-                    // As a last value is kept everywhere: as it is, but for NaN, which has one
-                    // form.
-                    Value::Float(value) if value.is_nan() => Value::Float(CANONICAL_NAN),
-                    value => value,
-                }
-            }
-            State::Newest(_) => Value::Null,
-        })
-    }
-}
-
-fn argument(spec: &PartialSpec, columns: &Columns, event: &Event) -> Result<Value> {
-    match spec.argument {
-        Some(index) => columns.value(index, event),
-        None => Err(EngineError::Internal(format!(
-            "a state of {:?} was planned without an argument",
-            spec.class
-        ))),
-    }
-}
-
-fn canonical_value(value: Value) -> Value {
-    match value {
-        Value::Float(value) => Value::Float(canonical(value)),
-        value => value,
+    fn value(&self, kind: AggregateKind) -> Cell {
+        match &self.state {
+            State::Growing(state) => state.evaluate(kind),
+            State::Sliding(rows) => rows.evaluate(self.spec, kind),
+        }
     }
 }

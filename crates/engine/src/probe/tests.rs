@@ -65,15 +65,13 @@ fn spec() -> ViewSpec {
         digest: String::new(),
     };
     for (kind, argument, filter) in calls {
-        let argument_type = argument.map(|index: usize| types[index].clone());
-        let class = kind
-            .partial_class(argument_type.as_ref())
-            .expect("takes it");
-        let data_type = kind.output_type(argument_type.as_ref()).expect("takes it");
+        let arguments: Vec<usize> = argument.into_iter().collect();
+        let argument_types: Vec<DataType> = arguments.iter().map(|a| types[*a].clone()).collect();
+        let planned = kind.plan(&argument_types).expect("takes it");
         spec.partials.push(PartialSpec {
-            class,
-            argument,
-            argument_type,
+            class: planned.class,
+            arguments,
+            argument_types,
             filter,
         });
         for window in WINDOWS {
@@ -81,7 +79,7 @@ fn spec() -> ViewSpec {
             spec.aggregates.push(AggregateSpec {
                 name: String::new(),
                 kind,
-                data_type: data_type.clone(),
+                data_type: planned.data_type.clone(),
                 partial,
                 window,
             });

@@ -149,7 +149,7 @@ impl<'a> Tree<'a> {
             };
             query.run()?;
             for (output, slot, kind) in &plan.outputs {
-                answers.set(probe.row, *output, query.states[*slot].evaluate(*kind))?;
+                answers.set(probe.row, *output, &query.states[*slot].evaluate(*kind))?;
             }
         }
         Ok(())

@@ -114,7 +114,7 @@ impl ViewProbe {
             })
         });
         let (aggregates, newest_us) = answers.finish()?;
-        let features = view.finish(&key_columns, at, &aggregates.into())?;
+        let features = view.finish(&key_columns, at, &aggregates)?;
         Ok(ViewAnswer {
             features: apply_presence(features, &newest_us, at.values(), spec.ttl_us)?,
             left_out,

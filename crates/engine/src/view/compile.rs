@@ -6,7 +6,7 @@ use arrow_schema::DataType;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, lit, when};
-use forebay_core::aggregate::{AggregateKind, PartialClass, PartialSpec};
+use forebay_core::aggregate::{AggregateKind, PartialSpec};
 use forebay_core::limits::VIEW_MAX_FEATURES;
 use forebay_core::source::Column;
 use forebay_core::view::AggregateSpec;
@@ -191,10 +191,10 @@ impl States {
     fn guards(&self) -> Vec<Vec<Option<usize>>> {
         let mut guards = vec![Vec::new(); self.arguments.len()];
         for partial in &self.partials {
-            if let Some(argument) = partial.argument
-                && !guards[argument].contains(&partial.filter)
-            {
-                guards[argument].push(partial.filter);
+            for argument in &partial.arguments {
+                if !guards[*argument].contains(&partial.filter) {
+                    guards[*argument].push(partial.filter);
+                }
             }
         }
         guards
@@ -209,11 +209,14 @@ impl States {
         let refused = |refusal| subject.refused(refusal);
         let kind = window.kind;
         let mut filter = window.filter.clone();
-        let mut argument = None;
-        if let Some(expr) = &window.argument {
+        let (mut slots, mut argument_types) = (Vec::new(), Vec::new());
+        for expr in &window.arguments {
             let typed = lowering.lower(expr).map_err(refused)?;
             match storable(typed.of) {
-                Some(kept) => argument = Some((typed.slot, kept)),
+                Some(kept) => {
+                    slots.push(typed.slot);
+                    argument_types.push(kept);
+                }
                 None if kind == AggregateKind::Count => {
                     // Whether it is NULL is all that counts.
                     let present = expr.clone().is_not_null();
@@ -233,15 +236,13 @@ impl States {
                 }
             }
         }
-        let argument_type = argument.as_ref().map(|(_, data_type)| data_type.clone());
-        let (class, data_type) = class_of(subject, kind, argument_type.as_ref())?;
-        let argument = argument.map(|(slot, data_type)| {
-            let index = place(&mut self.arguments, slot);
-            if index == self.argument_types.len() {
-                self.argument_types.push(data_type);
-            }
-            index
-        });
+        let planned = match kind.plan(&argument_types) {
+            Ok(planned) => planned,
+            Err(error) => return subject.refuse(Some(kind.name()), error.message()),
+        };
+        let arguments = slots.into_iter().zip(&argument_types);
+        let arguments = arguments.map(|(slot, data_type)| self.argument(slot, data_type));
+        let arguments = arguments.collect();
         let filter = match filter {
             None => None,
             Some(filter) => {
@@ -253,9 +254,9 @@ impl States {
         let partial = place(
             &mut self.partials,
             PartialSpec {
-                class,
-                argument,
-                argument_type,
+                class: planned.class,
+                arguments,
+                argument_types,
                 filter,
             },
         );
@@ -263,24 +264,20 @@ impl States {
         self.aggregates.push(AggregateSpec {
             name,
             kind,
-            data_type,
+            data_type: planned.data_type,
             partial,
             window: window.window,
         });
         Ok(())
     }
-}
 
-/// The state of `kind` over arguments of a type, and the type of its result.
-fn class_of(
-    subject: Subject<'_>,
-    kind: AggregateKind,
-    argument: Option<&DataType>,
-) -> Result<(PartialClass, DataType)> {
-    let planned = kind.partial_class(argument);
-    match planned.and_then(|class| Ok((class, kind.output_type(argument)?))) {
-        Ok(planned) => Ok(planned),
-        Err(error) => subject.refuse(Some(kind.name()), error.message()),
+    /// The column of an argument.
+    fn argument(&mut self, slot: Slot, data_type: &DataType) -> usize {
+        let index = place(&mut self.arguments, slot);
+        if index == self.argument_types.len() {
+            self.argument_types.push(data_type.clone());
+        }
+        index
     }
 }
 

@@ -23,8 +23,10 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::{Field, Schema, SchemaRef};
 use forebay_core::PortResult;
+use forebay_core::aggregate::PartialSpec;
 use forebay_core::cells::Cells;
 use forebay_core::definition::EntityDef;
+use forebay_core::digest::digest;
 use forebay_core::ports::CompiledView;
 use forebay_core::source::SourceDef;
 use forebay_core::time::timestamp_type;
@@ -87,11 +89,11 @@ impl View {
             source: source.name.clone(),
             key: entity.key.clone(),
             filters: states.filters(),
+            digest: digest_of_state(identity.digest, &states.partials),
             arguments: states.argument_types,
             partials: states.partials,
             aggregates: states.aggregates,
             ttl_us: statement.ttl_us,
-            digest: identity.digest,
         };
         let fields = compiled
             .features
@@ -110,6 +112,16 @@ impl View {
     /// The source that it scans.
     pub(crate) fn source(&self) -> &Arc<SourceDef> {
         &self.source
+    }
+}
+
+/// The digest that the state of a view goes by: that of its definition, and which of its parts are
+/// kept otherwise than by the first builds, which must not be read as if they were not.
+fn digest_of_state(definition: String, partials: &[PartialSpec]) -> String {
+    let layout = partials.iter().map(PartialSpec::layout).max();
+    match layout {
+        None | Some(1) => definition,
+        Some(layout) => digest([definition.as_str(), &format!("layout {layout}")]),
     }
 }
 

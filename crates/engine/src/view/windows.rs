@@ -15,20 +15,18 @@ use forebay_core::view::Window;
 use super::subject::{Subject, reads_aggregates, source_column};
 use crate::error::Result;
 use crate::expression::as_column;
-use crate::functions::{LAST_VALUE, aggregate_kind};
+use crate::functions::{aggregate_kind, sql_name};
 
 /// A window aggregate; equal ones are computed once.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Windowed {
     pub(super) kind: AggregateKind,
     /// None for `count(*)`.
-    pub(super) argument: Option<Expr>,
+    pub(super) arguments: Vec<Expr>,
     pub(super) filter: Option<Expr>,
     pub(super) window: Window,
 }
 
-const FUNCTIONS: &str =
-    "count, sum, avg, min, max, var_pop, var_samp, stddev_pop, stddev_samp, last_value";
 const RANGE: &str = "write RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW";
 
 /// Match `expr`, and find the source columns that it is partitioned by, in the entity's order.
@@ -58,7 +56,7 @@ pub(super) fn windowed(
     let key = partition(subject, partition_by, inner)?;
     check_order(subject, name, order_by, inner)?;
     let window = frame(subject, window_frame)?;
-    let argument = argument(subject, kind, args, inner)?;
+    let arguments = arguments(kind, args, inner)?;
     let filter = match filter {
         None => None,
         Some(filter) => match inner(filter)? {
@@ -66,7 +64,7 @@ pub(super) fn windowed(
             filter => Some(filter),
         },
     };
-    if argument.iter().chain(&filter).any(reads_aggregates) {
+    if arguments.iter().chain(&filter).any(reads_aggregates) {
         return subject.refuse(
             Some(name),
             format!("{name} of an aggregate is not supported; write it over a column"),
@@ -75,7 +73,7 @@ pub(super) fn windowed(
     Ok((
         Windowed {
             kind,
-            argument,
+            arguments,
             filter,
             window,
         },
@@ -148,11 +146,7 @@ fn function(subject: Subject<'_>, call: &WindowFunction) -> Result<AggregateKind
         },
         WindowFunctionDefinition::WindowUDF(function) => function.name(),
     };
-    let name = if name == LAST_VALUE {
-        "last_value"
-    } else {
-        name
-    };
+    let name = sql_name(name);
     let message = match name {
         "first_value" | "nth_value" | "lag" | "lead" | "row_number" | "rank" | "dense_rank"
         | "percent_rank" | "ntile" | "cume_dist" => {
@@ -168,7 +162,9 @@ fn function(subject: Subject<'_>, call: &WindowFunction) -> Result<AggregateKind
         }
         _ => format!("{name} is not supported in a feature view"),
     };
-    subject.refuse(Some(name), format!("{message}; write one of: {FUNCTIONS}"))
+    let known: Vec<&str> = AggregateKind::ALL.iter().map(|kind| kind.name()).collect();
+    let known = known.join(", ");
+    subject.refuse(Some(name), format!("{message}; write one of: {known}"))
 }
 
 /// The source's columns that the window is partitioned by: exactly the entity's key, by name.
@@ -254,23 +250,17 @@ fn key_column(subject: Subject<'_>, column: &Column, expr: &Expr) -> Result<usiz
     Ok(index)
 }
 
-fn argument(
-    subject: Subject<'_>,
+/// The arguments over the source; none for `count(*)`, which the planner writes as `count(1)`.
+fn arguments(
     kind: AggregateKind,
     args: &[Expr],
     inner: &dyn Fn(&Expr) -> Result<Expr>,
-) -> Result<Option<Expr>> {
+) -> Result<Vec<Expr>> {
     match args {
-        [] => Ok(None),
-        [Expr::Literal(value, _)] if kind == AggregateKind::Count && !value.is_null() => Ok(None),
-        [argument] => inner(argument).map(Some),
-        _ => {
-            let name = kind.name();
-            subject.refuse(
-                Some(name),
-                format!("{name} takes one argument; write {name}(column)"),
-            )
+        [Expr::Literal(value, _)] if kind == AggregateKind::Count && !value.is_null() => {
+            Ok(Vec::new())
         }
+        arguments => arguments.iter().map(inner).collect(),
     }
 }
 

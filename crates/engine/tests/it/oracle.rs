@@ -215,10 +215,14 @@ impl Feature {
                         panic!("{cell:?}")
                     }
                 };
-                values
+                let total = values
                     .iter()
                     .map(integer)
-                    .reduce(i64::wrapping_add)
+                    .map(i128::from)
+                    .reduce(|a, b| a + b);
+                // Outside of BIGINT it has no value.
+                total
+                    .and_then(|total| i64::try_from(total).ok())
                     .map_or(Cell::Null, Cell::Int)
             }
             Function::Sum => float(exact::sum(&floats)),

@@ -13,6 +13,10 @@ use forebay_online::RocksStore;
 const OUTDATED: &str = "it was made when the saved definition meant something else: by a build \
                         whose functions differ, or from another text in catalog.json";
 
+/// Why a view is set aside whose definition is the same.
+const OTHER_LAYOUT: &str =
+    "it was made by a build that kept aggregates over integers in another way";
+
 /// Why a view is set aside whose definition could not be used.
 const UNKNOWN: &str =
     "a build that does not take its definition has run, and no event was folded into it meanwhile";
@@ -73,15 +77,19 @@ pub(super) fn set_unusable_aside(store: &RocksStore, catalog: &Catalog) -> Resul
 }
 
 /// Set aside the views of `catalog` whose state was folded while their definitions meant something
-/// else: before anything reads it or folds into it.
+/// else, or by a build that kept it in another way: before anything reads it or folds into it.
 ///
 /// # Errors
 /// The disk fails, or a record of the state cannot be read.
 fn set_outdated_aside(store: &RocksStore, catalog: &Catalog) -> Result<()> {
-    for name in catalog.outdated() {
-        let spec = catalog.views()[name].spec();
-        if store.set_outdated_aside(spec, OUTDATED)? {
-            tracing::error!(view = name, "a view is set aside: {OUTDATED}; rebuild it");
+    for (name, view) in catalog.views() {
+        let why = if catalog.outdated().contains(name) {
+            OUTDATED
+        } else {
+            OTHER_LAYOUT
+        };
+        if store.set_outdated_aside(view.spec(), why)? {
+            tracing::error!(view = name, "a view is set aside: {why}; rebuild it");
         }
     }
     Ok(())

@@ -292,8 +292,8 @@ fn view() -> Arc<ViewSpec> {
         filters: 0,
         partials: vec![PartialSpec {
             class: PartialClass::Count,
-            argument: None,
-            argument_type: None,
+            arguments: vec![],
+            argument_types: vec![],
             filter: None,
         }],
         aggregates: vec![AggregateSpec {

@@ -61,7 +61,8 @@
 //!   Then no read of it can panic. The order of its rows is not checked; RocksDB's checksums guard
 //!   that.
 
-use arrow_schema::{DataType, TimeUnit};
+use arrow_schema::DataType;
+pub(crate) use forebay_core::aggregate::ColumnKind;
 use forebay_core::bytes::Reader;
 use forebay_core::time::Micros;
 
@@ -87,31 +88,13 @@ const FORM_TEXT: u8 = 5;
 /// Doubles of a greater magnitude are kept as they are: from here on not every integer is a double.
 const INTEGRAL_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// How the values of an argument column are held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ColumnKind {
-    Float,
-    Int,
-    Timestamp,
-    Bool,
-    Text,
-}
-
-impl ColumnKind {
-    pub(crate) fn of(data_type: &DataType) -> OnlineResult<Self> {
-        Ok(match data_type {
-            DataType::Float64 => Self::Float,
-            DataType::Int32 | DataType::Int64 => Self::Int,
-            DataType::Timestamp(TimeUnit::Microsecond, _) => Self::Timestamp,
-            DataType::Boolean => Self::Bool,
-            DataType::Utf8 | DataType::Utf8View => Self::Text,
-            other => {
-                return Err(OnlineError::Mismatch(format!(
-                    "a tile cannot hold an argument of type {other}"
-                )));
-            }
-        })
-    }
+/// How the values of an argument column of type `data_type` are held.
+pub(crate) fn kind_of(data_type: &DataType) -> OnlineResult<ColumnKind> {
+    ColumnKind::of(data_type).ok_or_else(|| {
+        OnlineError::Mismatch(format!(
+            "a tile cannot hold an argument of type {data_type}"
+        ))
+    })
 }
 
 /// Place of a row in the order of the log and of a tile.

@@ -1,6 +1,7 @@
 //! Golden bytes of blocks: every form and width, NULLs, filters, times at the ends of an i64. They
 //! are written by the tables of the module's head.
 
+use forebay_core::aggregate::Column;
 use forebay_core::bytes::BytesError;
 use forebay_core::value::Value;
 
@@ -53,7 +54,7 @@ fn decoded(kinds: &[ColumnKind], filters: usize, bytes: &[u8]) -> Decoded<Vec<Ro
     for _ in 0..filters {
         let filter = cursor.next_filter();
         for (index, (_, _, passed)) in rows.iter_mut().enumerate() {
-            passed.push(passes(Some(filter), index));
+            passed.push(passes(filter, index));
         }
     }
     Ok(rows)

@@ -2,6 +2,7 @@
 //! block. A block from disk is checked once, by [`RowView::check`], so that no read of it can
 //! panic; one that this process encoded needs no check. It never copies but single values.
 
+use forebay_core::aggregate::Column;
 use forebay_core::bytes::BytesError;
 use forebay_core::time::Micros;
 use forebay_core::value::Value;
@@ -233,19 +234,18 @@ pub(crate) enum Cell<'a> {
     Text(&'a str),
 }
 
-impl<'a> ColumnView<'a> {
-    pub(crate) fn kind(&self) -> ColumnKind {
+impl Column for ColumnView<'_> {
+    fn kind(&self) -> ColumnKind {
         self.kind
     }
 
     #[inline]
-    pub(crate) fn is_null(&self, row: usize) -> bool {
+    fn is_null(&self, row: usize) -> bool {
         self.nulls.is_some_and(|nulls| bit(nulls, row))
     }
 
-    /// A DOUBLE column's value at `row`, NULL or not.
     #[inline]
-    pub(crate) fn float(&self, row: usize) -> f64 {
+    fn float(&self, row: usize) -> f64 {
         if self.form == FORM_RAW {
             f64::from_bits(word(self.body, 8, row))
         } else {
@@ -253,13 +253,26 @@ impl<'a> ColumnView<'a> {
         }
     }
 
-    /// An integer or timestamp column's value at `row`, NULL or not.
+    /// Of a timestamp column too.
     #[inline]
-    pub(crate) fn int(&self, row: usize) -> i64 {
+    fn int(&self, row: usize) -> i64 {
         self.base
             .wrapping_add(word(self.body, self.width, row) as i64)
     }
 
+    fn value(&self, row: usize) -> Value {
+        match self.cell(row) {
+            Cell::Null => Value::Null,
+            Cell::Float(value) => Value::Float(value),
+            Cell::Int(value) if self.kind == ColumnKind::Timestamp => Value::Timestamp(value),
+            Cell::Int(value) => Value::Int(value),
+            Cell::Bool(value) => Value::Bool(value),
+            Cell::Text(text) => Value::Text(text.into()),
+        }
+    }
+}
+
+impl<'a> ColumnView<'a> {
     pub(crate) fn cell(&self, row: usize) -> Cell<'a> {
         if self.is_null(row) {
             return Cell::Null;
@@ -281,21 +294,10 @@ impl<'a> ColumnView<'a> {
             }
         }
     }
-
-    pub(crate) fn value(&self, row: usize) -> Value {
-        match self.cell(row) {
-            Cell::Null => Value::Null,
-            Cell::Float(value) => Value::Float(value),
-            Cell::Int(value) if self.kind == ColumnKind::Timestamp => Value::Timestamp(value),
-            Cell::Int(value) => Value::Int(value),
-            Cell::Bool(value) => Value::Bool(value),
-            Cell::Text(text) => Value::Text(text.into()),
-        }
-    }
 }
 
 /// Whether the row passed the filter whose bitmap this is.
 #[inline]
-pub(crate) fn passes(filter: Option<&[u8]>, row: usize) -> bool {
-    filter.is_none_or(|bits| bit(bits, row))
+pub(crate) fn passes(filter: &[u8], row: usize) -> bool {
+    bit(filter, row)
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow_array::builder::BooleanBuilder;
 use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow_schema::DataType;
+use forebay_core::aggregate::cells::shown;
 use forebay_core::aggregate::{AggregateKind, Partial, PartialClass, PartialSpec, RowOrder};
 use forebay_core::key::{KeyBuffer, shard_of};
 use forebay_core::ports::{
@@ -129,8 +130,8 @@ fn partial(class: PartialClass, argument: Option<usize>, filter: Option<usize>) 
     let types = argument_types();
     PartialSpec {
         class,
-        argument,
-        argument_type: argument.map(|a| types[a].clone()),
+        arguments: argument.into_iter().collect(),
+        argument_types: argument.map(|a| types[a].clone()).into_iter().collect(),
         filter,
     }
 }
@@ -414,21 +415,18 @@ pub(crate) fn evaluate<'a>(
                     partition: event.partition,
                     offset: event.offset,
                 };
-                let value = match spec.argument {
-                    None => {
-                        state.update_count(1);
-                        continue;
-                    }
-                    Some(0) => event.x.map_or(Value::Null, Value::Float),
-                    Some(1) => event.i.map_or(Value::Null, Value::Int),
-                    Some(_) => event
+                let value = |argument: &usize| match argument {
+                    0 => event.x.map_or(Value::Null, Value::Float),
+                    1 => event.i.map_or(Value::Null, Value::Int),
+                    _ => event
                         .s
                         .as_deref()
                         .map_or(Value::Null, |s| Value::Text(s.into())),
                 };
-                state.update(&value, order);
+                let arguments: Vec<Value> = spec.arguments.iter().map(value).collect();
+                state.update(&arguments, order);
             }
-            state.evaluate(aggregate.kind)
+            shown(&state.evaluate(aggregate.kind)).clone()
         })
         .collect();
     Expected {

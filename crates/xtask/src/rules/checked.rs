@@ -25,7 +25,10 @@ const GROUPS: &[Group] = &[
     Group {
         name: "codecs of core",
         places: &[
-            "crates/core/src/aggregate/codec.rs",
+            "crates/core/src/aggregate/order.rs",
+            "crates/core/src/aggregate/partial.rs",
+            "crates/core/src/aggregate/scalar.rs",
+            "crates/core/src/aggregate/states",
             "crates/core/src/bytes.rs",
             "crates/core/src/checkpoint.rs",
             "crates/core/src/digest.rs",

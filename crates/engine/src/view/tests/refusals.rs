@@ -384,7 +384,7 @@ const REFUSED: &[Row] = &[
     ),
     (
         "SELECT count(x, n) OVER {e} AS s FROM events",
-        "2:8: feature view v: count takes one argument; write count(column)",
+        "2:8: feature view v: count takes one argument; write count(x)",
         "SELECT count(x) OVER {e} AS s FROM events",
     ),
     (
@@ -402,9 +402,7 @@ const REFUSED: &[Row] = &[
     ),
     (
         "SELECT last_value() OVER {e} AS s FROM events",
-        "2:1: feature view v: 'forebay_last_value' does not support zero arguments. No function \
-         matches the given name and argument types 'forebay_last_value()'. You might need to add \
-         explicit type casts",
+        "2:8: feature view v: last_value takes one argument; write last_value(x)",
         "SELECT last_value(x) OVER {e} AS s FROM events",
     ),
     (

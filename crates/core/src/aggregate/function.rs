@@ -1,0 +1,61 @@
+//! What an aggregate function is: its names, what it takes and gives, the state that it is read
+//! from and how. `functions` has one value of it for each; `engine` plans calls by it and documents
+//! are held equal to it.
+
+use std::ops::RangeInclusive;
+
+use arrow_schema::DataType;
+
+use super::cells::Cell;
+use super::partial::{AnyState, PartialClass};
+use super::rows::ColumnKind;
+use crate::value::Value;
+
+/// One aggregate function.
+#[derive(Debug)]
+pub struct Function {
+    /// Its names in SQL; messages use the first.
+    pub names: &'static [&'static str],
+    /// How many arguments it takes.
+    pub arguments: RangeInclusive<usize>,
+    /// How it is called, for messages and documents.
+    pub call: &'static str,
+    /// What it takes, for documents.
+    pub takes: &'static str,
+    /// What it gives, for documents.
+    pub gives: &'static str,
+    /// State and result over arguments of these types; None where it does not take them.
+    pub plan: fn(&[DataType]) -> Option<Planned>,
+    /// What to write where it does not take the types.
+    pub instead: &'static str,
+    /// The value of a state; None of a state that it is not read from.
+    pub(super) finish: fn(&AnyState) -> Option<Cell>,
+}
+
+/// What a call is planned as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// The state that it is read from.
+    pub class: PartialClass,
+    /// Type of the result.
+    pub data_type: DataType,
+}
+
+pub(super) fn planned(class: PartialClass, data_type: DataType) -> Option<Planned> {
+    Some(Planned { class, data_type })
+}
+
+/// A state of `class` over one argument of any type that a value has, which the result has too.
+pub(super) fn same_type(class: PartialClass, arguments: &[DataType]) -> Option<Planned> {
+    match arguments {
+        [argument] if ColumnKind::of(argument).is_some() => planned(class, argument.clone()),
+        _ => None,
+    }
+}
+
+pub(super) const ANY_TYPE: &str =
+    "cast it to BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR or TIMESTAMP";
+
+pub(super) fn float(value: Option<f64>) -> Cell {
+    Ok(value.map_or(Value::Null, Value::Float))
+}
