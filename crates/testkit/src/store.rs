@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use forebay_core::aggregate::cells::{Cell, append};
-use forebay_core::cells::Cells;
 use forebay_core::aggregate::{Partial, RowOrder};
+use forebay_core::cells::Cells;
 use forebay_core::index::ShardId;
 use forebay_core::key::{KeyBuffer, shard_of};
 use forebay_core::memory::Reservation;

@@ -33,7 +33,8 @@ pub fn append<'a>(
         let rows = RowIndex::all(cells.len());
         for (row, cell) in rows.zip(cells.clone()) {
             if let Err(kind) = cell {
-                into.faults.push(fault(aggregate, into.columns.len(), row, *kind));
+                into.faults
+                    .push(fault(aggregate, into.columns.len(), row, *kind));
             }
         }
     }

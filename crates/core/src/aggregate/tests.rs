@@ -8,12 +8,15 @@ use arrow_array::cast::AsArray;
 use arrow_schema::DataType;
 use proptest::prelude::*;
 
-use super::cells::{Cell, column as column_of};
+use super::cells::{Cell, append, fault};
 use super::{AggregateKind, Partial, PartialClass, PartialSpec, RowOrder};
+use crate::cells::Cells;
 use crate::error::ErrorKind;
 use crate::fault::FaultKind;
+use crate::index::RowIndex;
 use crate::time::timestamp_type;
 use crate::value::Value;
+use crate::view::{AggregateSpec, Window};
 
 /// A state of `kind` over arguments of these types.
 fn spec_of(kind: AggregateKind, types: &[DataType]) -> PartialSpec {
@@ -311,12 +314,22 @@ fn a_sum_that_does_not_fit_is_a_fault_of_its_cell() {
     state.update(&[Value::Int(-5)], at(2));
     let back = state.evaluate(AggregateKind::Sum);
     assert_eq!(back, Ok(Value::Int(i64::MAX - 4)));
-    let column = column_of(&DataType::Int64, [cell, back].iter()).expect("a column");
-    let column: &arrow_array::Int64Array = column.as_primitive();
+    let aggregate = AggregateSpec {
+        name: "total".to_owned(),
+        kind: AggregateKind::Sum,
+        data_type: DataType::Int64,
+        partial: 0,
+        window: Window::Lifetime,
+    };
+    let mut cells = Cells::default();
+    append(&mut cells, &aggregate, [cell, back].iter()).expect("a column");
+    let column: &arrow_array::Int64Array = cells.columns[0].as_primitive();
     assert_eq!(
         column.iter().collect::<Vec<_>>(),
         [None, Some(i64::MAX - 4)]
     );
+    let told = fault(&aggregate, 0, RowIndex::at(0), FaultKind::Overflow);
+    assert_eq!(cells.faults, [told]);
     let least = state_of(&spec, &ints(&[i64::MIN, -1]));
     assert_eq!(least.evaluate(AggregateKind::Sum), Err(FaultKind::Overflow));
 }

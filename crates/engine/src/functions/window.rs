@@ -135,8 +135,7 @@ impl Accumulator for Growing {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        self.function
-            .tell(&self.state.evaluate(self.function.kind))
+        self.function.tell(&self.state.evaluate(self.function.kind))
     }
 
     fn size(&self) -> usize {

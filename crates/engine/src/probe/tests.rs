@@ -162,7 +162,8 @@ fn collect(drawn: &[Drawn], keys: &SpineKeys) -> Events {
 }
 
 fn arrays(answers: Answers) -> (Vec<ArrayRef>, Vec<Option<i64>>) {
-    answers.finish().expect("arrays")
+    let (cells, newest_us) = answers.finish().expect("arrays");
+    (cells.columns, newest_us)
 }
 
 /// Both ways, each probe under each cut.
