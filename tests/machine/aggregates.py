@@ -3,6 +3,7 @@ arguments' values of the rows that pass its FILTER, in the order of the log with
 """
 
 import functools
+import struct
 from typing import Any, Callable
 
 import values
@@ -177,6 +178,19 @@ def correlation(rows: list, kind: str, rules: Rules) -> float | None:
     return -root if xy < 0 else root
 
 
+def cut_median(rows: list, kind: str, rules: Rules) -> float | None:
+    """The value at place ceil(n / 2), cut to 8 bits behind its first one."""
+    known = sorted((float(value) for value in present(rows)), key=functools.cmp_to_key(compare))
+    if not known:
+        return None
+    value = known[(len(known) + 1) // 2 - 1]
+    if value != value:
+        return NAN
+    (bits,) = struct.unpack("<q", struct.pack("<d", abs(value)))
+    (cut,) = struct.unpack("<d", struct.pack("<q", bits >> 44 << 44))
+    return -cut if value < 0 and cut else cut
+
+
 class Definition:
     """`takes` are the signatures, each a tuple of types; `gives` is a type by that of the first argument. `new` ones exist only where the
     engine has the registry of aggregates."""
@@ -219,14 +233,15 @@ AGGREGATES = {
     "last_value": Definition(ANY, own, last, ("last_value",)),
     "first_value": Definition(ANY, own, first, ("first_value",), True),
     "count distinct": Definition(ANY, bigint, distinct, ("count distinct",), True),
-    "bool_and": Definition(((BOOLEAN,),), own, folded(lambda a, b: a and b), ("bool_and",), True),
+    "bool_and": Definition(((BOOLEAN,),), own, folded(lambda a, b: a and b), ("bool_and", "every"), True),
     "bool_or": Definition(((BOOLEAN,),), own, folded(lambda a, b: a or b), ("bool_or",), True),
     "bit_and": Definition(((BIGINT,),), own, folded(lambda a, b: a & b), ("bit_and",), True),
     "bit_or": Definition(((BIGINT,),), own, folded(lambda a, b: a | b), ("bit_or",), True),
     "bit_xor": Definition(((BIGINT,),), own, folded(lambda a, b: a ^ b), ("bit_xor",), True),
-    "max_by": Definition(BY, own, value_by(1), ("max_by",), True),
-    "min_by": Definition(BY, own, value_by(-1), ("min_by",), True),
+    "max_by": Definition(BY, own, value_by(1), ("max_by", "arg_max"), True),
+    "min_by": Definition(BY, own, value_by(-1), ("min_by", "arg_min"), True),
     "covar_samp": Definition(((DOUBLE, DOUBLE),), own, covariance(True), ("covar_samp",), True),
     "covar_pop": Definition(((DOUBLE, DOUBLE),), own, covariance(False), ("covar_pop",), True),
+    "approx_median": Definition(NUMBERS, double, cut_median, ("approx_median",), True),
     "corr": Definition(((DOUBLE, DOUBLE),), own, correlation, ("corr",), True),
 }

@@ -39,7 +39,7 @@ def machine(*args):
 
 
 def test_new_cases_equal_the_evaluator():
-    machine("--cases", CASES, "--seconds", SECONDS, "--seed", SEED, "--live-every", 10, "--shrink", 60)
+    machine("--aggregates", "--cases", CASES, "--seconds", SECONDS, "--seed", SEED, "--live-every", 10, "--shrink", 60)
 
 
 @pytest.mark.parametrize("file", FOUND, ids=[file.stem for file in FOUND])

@@ -179,6 +179,7 @@ registry! {
     CommitOnTop "commit_on_top" "a commit gets a version after the one that it was built on";
     BeganWhereArchived "began_where_archived" "what begins beside ingest knows all that the archive has";
     OneSpanOpen "one_span_open" "of the spans that a deployment scores of a topic only the last is open";
+    StateCanonical "state_canonical" "the state of an aggregate is in the one form that its rows have";
     SumLimbs "sum_limbs" "a fixed-point sum fits the limbs that its type allows";
 }
 

@@ -39,6 +39,10 @@ pub const TOPIC_NAME_MAX_BYTES: usize = 249;
 pub const SOURCE_MAX_COLUMNS: usize = 1_024;
 /// Features of one view.
 pub const VIEW_MAX_FEATURES: usize = 512;
+/// Different values that a `count(DISTINCT x)` counts for one key; of more it has no value.
+pub const DISTINCT_MAX_VALUES: usize = 1_024;
+/// Buckets of one `approx_quantile`'s state; with more of them they become wider.
+pub const QUANTILE_MAX_BUCKETS: usize = 4_096;
 /// Views in one catalog.
 pub const CATALOG_MAX_VIEWS: usize = 1_024;
 /// One Kafka record, key and value, bytes.

@@ -1,7 +1,7 @@
 //! Code bytes of partial states and of the scalars inside them. They outlive the process (tiles in
 //! RocksDB, states between SQL operators): a code never changes its meaning, a changed layout gets
-//! a new one, a retired one stays reserved. The high nibble of a state's code is the version of the
-//! layout.
+//! a new one, a retired one stays reserved. One list for all
+//! states, so that a code names its state too.
 
 /// `count`: rows (varint).
 pub(crate) const COUNT: u8 = 0x10;
@@ -28,6 +28,31 @@ pub(crate) const INT_SUM: u8 = 0x1A;
 pub(crate) const FIRST_NONE: u8 = 0x1B;
 /// First value: as the last one.
 pub(crate) const FIRST: u8 = 0x1C;
+/// `max_by`, no row yet.
+pub(crate) const MAX_BY_NONE: u8 = 0x1D;
+/// `max_by`: as the last value, with the scalar that decides in front of the value.
+pub(crate) const MAX_BY: u8 = 0x1E;
+/// `min_by`, no row yet.
+pub(crate) const MIN_BY_NONE: u8 = 0x1F;
+/// `min_by`: as `max_by`.
+pub(crate) const MIN_BY: u8 = 0x20;
+/// Truth values: how many are false, how many true (varints).
+pub(crate) const BOOLS: u8 = 0x21;
+/// Bits, no value yet.
+pub(crate) const BITS_NONE: u8 = 0x22;
+/// Bits: and, or, xor (zigzag varints).
+pub(crate) const BITS: u8 = 0x23;
+/// Moments of pairs: see `exact::comoments`.
+pub(crate) const PAIRS: u8 = 0x24;
+/// Different values: how many (varint), scalars, ascending.
+pub(crate) const DISTINCT: u8 = 0x25;
+/// More different values than are kept.
+pub(crate) const DISTINCT_MORE: u8 = 0x26;
+/// Registers: how many (varint), each its number (2 bytes) and rank (1 byte), ascending.
+pub(crate) const REGISTERS: u8 = 0x27;
+/// Sketch: precision (1 byte), NaN, buckets (varints), each the difference to the number of the one
+/// before (zigzag varint) and its values (varint).
+pub(crate) const SKETCH: u8 = 0x28;
 
 /// Scalars inside a state.
 pub(crate) mod scalar {

@@ -8,6 +8,7 @@ use arrow_schema::DataType;
 
 use super::cells::Cell;
 use super::partial::{AnyState, PartialClass};
+use super::quantile::Quantile;
 use super::rows::ColumnKind;
 use crate::value::Value;
 
@@ -16,6 +17,10 @@ use crate::value::Value;
 pub struct Function {
     /// Its names in SQL; messages use the first.
     pub names: &'static [&'static str],
+    /// Whether it is called with DISTINCT.
+    pub is_distinct: bool,
+    /// Whether a constant from 0 to 1 follows its arguments.
+    pub takes_fraction: bool,
     /// How many arguments it takes.
     pub arguments: RangeInclusive<usize>,
     /// How it is called, for messages and documents.
@@ -29,7 +34,23 @@ pub struct Function {
     /// What to write where it does not take the types.
     pub instead: &'static str,
     /// The value of a state; None of a state that it is not read from.
-    pub(super) finish: fn(&AnyState) -> Option<Cell>,
+    pub(super) finish: fn(&AnyState, Option<Quantile>) -> Option<Cell>,
+}
+
+impl Function {
+    /// What most functions are.
+    pub(super) const PLAIN: Self = Self {
+        names: &[],
+        is_distinct: false,
+        takes_fraction: false,
+        arguments: 1..=1,
+        call: "",
+        takes: "",
+        gives: "",
+        plan: |_| None,
+        instead: "",
+        finish: |_, _| None,
+    };
 }
 
 /// What a call is planned as.

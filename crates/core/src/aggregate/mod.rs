@@ -12,6 +12,7 @@ mod function;
 mod functions;
 mod order;
 mod partial;
+mod quantile;
 mod rows;
 mod scalar;
 mod states;
@@ -25,6 +26,7 @@ pub use functions::AggregateKind;
 pub(crate) use order::compare_values;
 pub use order::{RowOrder, compare_floats};
 pub use partial::{Partial, PartialClass};
+pub use quantile::Quantile;
 pub use rows::{Column, ColumnKind, Rows};
 pub use states::Leaving;
 

@@ -5,11 +5,13 @@
 //! The list at the end has the states; what each does is in its file. A state never rounds;
 //! reading a value does, once (`functions`).
 
-use super::states::{Edge, Extremum, Leaving, RowCount, State};
+use super::states::{
+    Bits, BoolCounts, By, Distinct, Edge, Extremum, Leaving, Registers, RowCount, Sketch, State,
+};
 use super::{PartialSpec, RowOrder, Rows};
 use crate::bytes::{BytesResult, Reader};
 use crate::error::PortResult;
-use crate::exact::{FloatMoments, FloatSum, IntegerSum, corrupt};
+use crate::exact::{CoMoments, FloatMoments, FloatSum, IntegerSum, corrupt};
 use crate::value::Value;
 
 /// Makes the enums over the list of states, and hands every call on to the state that is there. An
@@ -204,4 +206,22 @@ states! {
     Max(Extremum<true>),
     /// Value of the greatest (event time, topic, partition, offset).
     Last(Edge<true>),
+    /// Value of the least one.
+    First(Edge<false>),
+    /// Value of the row that is greatest by another value.
+    MaxBy(By<true>),
+    /// Value of the row that is least by another value.
+    MinBy(By<false>),
+    /// True and false values: bool_and, bool_or.
+    Bools(BoolCounts),
+    /// Combined bits: bit_and, bit_or, bit_xor.
+    Bits(Bits),
+    /// Exact moments of pairs of DOUBLE: covar, corr.
+    Pairs(Box<CoMoments>),
+    /// Different values, up to a bound.
+    Distinct(Distinct),
+    /// Registers of a HyperLogLog: approx_distinct.
+    Registers(Registers),
+    /// Values by buckets: approx_quantile.
+    Sketch(Sketch),
 }

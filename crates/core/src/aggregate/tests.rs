@@ -4,6 +4,8 @@
 mod golden;
 mod laws;
 
+use std::collections::BTreeSet;
+
 use arrow_array::cast::AsArray;
 use arrow_schema::DataType;
 use proptest::prelude::*;
@@ -35,7 +37,7 @@ fn spec(kind: AggregateKind, argument_type: DataType) -> PartialSpec {
     spec_of(kind, &[argument_type])
 }
 
-fn at(offset: i64) -> RowOrder {
+pub(super) fn at(offset: i64) -> RowOrder {
     RowOrder {
         time_us: 0,
         partition: 0,
@@ -143,6 +145,11 @@ fn rank(value: &Value) -> i128 {
     }
 }
 
+fn bits(known: &[&Value], combine: fn(i128, i128) -> i128) -> Value {
+    let combined = known.iter().map(|v| rank(v)).reduce(combine);
+    Value::Int(combined.expect("some value") as i64)
+}
+
 fn expected_extremum(values: &[Value], greatest: bool) -> Value {
     let known = values.iter().filter(|v| **v != Value::Null);
     let found = if greatest {
@@ -158,6 +165,29 @@ fn expected_extremum(values: &[Value], greatest: bool) -> Value {
 }
 
 proptest! {
+    /// The first of the best rows, by a plain search.
+    #[test]
+    fn a_value_by_another_is_that_of_the_first_best_row(
+        rows in prop::collection::vec((prop::option::of(0_i64..9), prop::option::of(any_float())), 0..12),
+    ) {
+        for kind in [AggregateKind::MaxBy, AggregateKind::MinBy] {
+            let spec = spec_of(kind, &[DataType::Int64, DataType::Float64]);
+            let mut state = Partial::new(&spec);
+            for (offset, (value, by)) in rows.iter().enumerate().rev() {
+                let arguments = [value.map_or(Value::Null, Value::Int), by.map_or(Value::Null, Value::Float)];
+                state.update(&arguments, at(offset as i64));
+            }
+            let known = rows.iter().filter_map(|(value, by)| by.map(|by| (float_rank(by), *value)));
+            let best = if kind == AggregateKind::MaxBy {
+                known.rev().max_by_key(|row| row.0)
+            } else {
+                known.min_by_key(|row| row.0)
+            };
+            let want = best.and_then(|row| row.1).map_or(Value::Null, Value::Int);
+            prop_assert_eq!(value_of(&state, kind), want);
+        }
+    }
+
     #[test]
     fn values_are_those_of_the_definition((data_type, values) in column()) {
         let known: Vec<&Value> = values.iter().filter(|v| **v != Value::Null).collect();
@@ -168,6 +198,12 @@ proptest! {
                 AggregateKind::Min => Ok(expected_extremum(&values, false)),
                 AggregateKind::Max => Ok(expected_extremum(&values, true)),
                 AggregateKind::Last => Ok(values.last().cloned().unwrap_or(Value::Null)),
+                AggregateKind::First => Ok(values.first().cloned().unwrap_or(Value::Null)),
+                AggregateKind::CountDistinct => {
+                    let ranks: BTreeSet<i128> = known.iter().map(|v| rank(v)).collect();
+                    Ok(Value::Int(ranks.len() as i64))
+                }
+                AggregateKind::ApproxDistinct if known.is_empty() => Ok(Value::Int(0)),
                 AggregateKind::Sum if spec.class == PartialClass::IntSum && !known.is_empty() => {
                     let total: i128 = known.iter().map(|v| rank(v)).sum();
                     i64::try_from(total).map(Value::Int).map_err(|_| FaultKind::Overflow)
@@ -175,6 +211,11 @@ proptest! {
                 // NULL over nothing; the numbers are judged beside the accumulator.
                 AggregateKind::VarSamp | AggregateKind::StddevSamp if known.len() < 2 => Ok(Value::Null),
                 _ if known.is_empty() => Ok(Value::Null),
+                AggregateKind::BoolAnd => Ok(Value::Bool(known.iter().all(|v| **v == Value::Bool(true)))),
+                AggregateKind::BoolOr => Ok(Value::Bool(known.contains(&&Value::Bool(true)))),
+                AggregateKind::BitAnd => Ok(bits(&known, |a, b| a & b)),
+                AggregateKind::BitOr => Ok(bits(&known, |a, b| a | b)),
+                AggregateKind::BitXor => Ok(bits(&known, |a, b| a ^ b)),
                 _ => continue,
             };
             prop_assert!(same(&got, &want), "{kind:?} of {values:?}: {got:?}, want {want:?}");

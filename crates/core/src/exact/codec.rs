@@ -153,7 +153,7 @@ fn read_counts(code: u8, reader: &mut Reader<'_>, plain: u8, special: u8) -> Byt
     Ok(Counts::new(n, specials))
 }
 
-fn read_fixed<const INLINE: usize>(
+pub(super) fn read_fixed<const INLINE: usize>(
     reader: &mut Reader<'_>,
     max_limbs: usize,
 ) -> BytesResult<FixedPoint<INLINE>> {

@@ -39,7 +39,7 @@ pub struct FixedPoint<const INLINE: usize> {
 }
 
 /// Mantissa and position of a finite double: its magnitude is `mantissa * 2^(position - 1074)`.
-fn split(value: f64) -> (u64, u32) {
+pub(super) fn split(value: f64) -> (u64, u32) {
     let bits = value.to_bits();
     let exponent = ((bits >> 52) & 0x7ff) as u32;
     let fraction = bits & ((1 << 52) - 1);
@@ -86,6 +86,15 @@ impl<const INLINE: usize> FixedPoint<INLINE> {
         let (mantissa, position) = split(value);
         let square = u128::from(mantissa) * u128::from(mantissa);
         self.add_wide(2 * position, square, negate);
+    }
+
+    /// Add the product of two finite values on the grid of squares, or take it away.
+    #[inline]
+    pub(super) fn add_product(&mut self, x: f64, y: f64, negate: bool) {
+        let ((x_mantissa, x_position), (y_mantissa, y_position)) = (split(x), split(y));
+        let product = u128::from(x_mantissa) * u128::from(y_mantissa);
+        let negative = (x.is_sign_negative() != y.is_sign_negative()) != negate;
+        self.add_wide(x_position + y_position, product, negative);
     }
 
     /// Add an integer on the grid of sums, or take it away.

@@ -5,6 +5,8 @@
 //! It sees at most 4,400 bits, so schoolbook methods are right. It never rounds: what a shift or a
 //! division cuts off is reported as "sticky".
 
+use std::cmp::Ordering;
+
 use smallvec::{SmallVec, smallvec};
 
 /// An unsigned big integer.
@@ -105,17 +107,52 @@ impl Magnitude {
     }
 
     pub(super) fn square(&self) -> Self {
-        let mut words: SmallVec<[u64; 8]> = smallvec![0; self.words.len() * 2];
+        self.product(self)
+    }
+
+    pub(super) fn product(&self, other: &Self) -> Self {
+        let mut words: SmallVec<[u64; 8]> = smallvec![0; self.words.len() + other.words.len()];
         for (i, a) in self.words.iter().enumerate() {
             let mut carry = 0_u128;
-            for (j, b) in self.words.iter().enumerate() {
+            for (j, b) in other.words.iter().enumerate() {
                 carry += u128::from(*a) * u128::from(*b) + u128::from(words[i + j]);
                 words[i + j] = carry as u64;
                 carry >>= 64;
             }
-            words[i + self.words.len()] = carry as u64;
+            words[i + other.words.len()] = carry as u64;
         }
         Self::from_words(words)
+    }
+
+    pub(super) fn plus(&self, other: &Self) -> Self {
+        let mut words: SmallVec<[u64; 8]> = SmallVec::new();
+        let mut carry = 0_u128;
+        for index in 0..=self.words.len().max(other.words.len()) {
+            let word = |of: &Self| u128::from(*of.words.get(index).unwrap_or(&0));
+            carry += word(self) + word(other);
+            words.push(carry as u64);
+            carry >>= 64;
+        }
+        Self::from_words(words)
+    }
+
+    /// Order of `self * 2^shift` and `other * 2^other_shift`.
+    pub(super) fn compare(&self, shift: i64, other: &Self, other_shift: i64) -> Ordering {
+        if self.is_zero() || other.is_zero() {
+            return other.is_zero().cmp(&self.is_zero());
+        }
+        let lengths = (
+            i64::from(self.bit_length()) + shift,
+            i64::from(other.bit_length()) + other_shift,
+        );
+        if lengths.0 != lengths.1 {
+            return lengths.0.cmp(&lengths.1);
+        }
+        // Equally long, they are aligned by as much as one has fewer bits.
+        let lowest = shift.min(other_shift);
+        let aligned = |of: &Self, shift: i64| of.shift_left((shift - lowest) as u32);
+        let (mine, theirs) = (aligned(self, shift), aligned(other, other_shift));
+        mine.words.iter().rev().cmp(theirs.words.iter().rev())
     }
 
     /// `self - other`, None where `other` is the greater.

@@ -11,6 +11,7 @@
 //! Nothing here may round before the end, and no result may depend on the order of the inputs.
 
 mod codec;
+mod comoments;
 mod fixed;
 mod integers;
 mod magnitude;
@@ -27,6 +28,7 @@ pub use moments::FloatMoments;
 pub use sum::FloatSum;
 
 pub(crate) use codec::corrupt;
+pub(crate) use comoments::CoMoments;
 
 /// The one NaN that results and states hold.
 pub const CANONICAL_NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0000);

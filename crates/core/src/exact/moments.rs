@@ -11,7 +11,7 @@ use super::special::Counts;
 use super::sum::SUM_EXPONENT;
 
 /// Exponent of the grid of sums of squares; the square of a sum lies on it too.
-const SQUARES_EXPONENT: i64 = 2 * SUM_EXPONENT;
+pub(super) const SQUARES_EXPONENT: i64 = 2 * SUM_EXPONENT;
 
 /// Exact, mergeable, retractable first and second moments of doubles or integers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,6 +6,9 @@
 //! double, whichever is coarser. A result that rounds to zero is +0.0. Rounding twice, say the sum
 //! before the division, would be wrong.
 
+use std::cmp::Ordering;
+
+use super::fixed::split;
 use super::magnitude::Magnitude;
 
 /// Exponent of the least double's only bit.
@@ -123,6 +126,38 @@ pub(super) fn round_root(magnitude: &Magnitude, exponent: i64, first: u64, secon
         exponent / 2,
         sticky,
     )
+}
+
+/// `sqrt(top / bottom * 2^exponent)`, at most 1, rounded: the double is found by bisection, since a
+/// candidate is compared exactly with two products, where a quotient of two numbers this long would
+/// need a long division.
+pub(super) fn round_root_of_ratio(top: &Magnitude, bottom: &Magnitude, exponent: i64) -> f64 {
+    // Of `mantissa * 2^power` and the root.
+    let compare = |mantissa: u64, power: i64| {
+        let squared = bottom.times(mantissa).times(mantissa);
+        squared.compare(2 * power, top, exponent)
+    };
+    let parts = |bits: u64| {
+        let (mantissa, position) = split(f64::from_bits(bits));
+        (mantissa, i64::from(position) + LEAST_EXPONENT)
+    };
+    let (mut low, mut high) = (0.0_f64.to_bits(), 1.0_f64.to_bits());
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        let (mantissa, power) = parts(middle);
+        if compare(mantissa, power).is_gt() {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    let (mantissa, power) = parts(low);
+    let up = match compare(2 * mantissa + 1, power - 1) {
+        Ordering::Less => true,
+        Ordering::Equal => low % 2 == 1,
+        Ordering::Greater => false,
+    };
+    f64::from_bits(if up { high } else { low })
 }
 
 /// Quotient of the magnitude, first shifted up to `bits`, its exponent, and whether a remainder was

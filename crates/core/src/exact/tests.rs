@@ -4,7 +4,7 @@
 use num_bigint::{BigInt, BigUint, Sign};
 use proptest::prelude::*;
 
-use super::{CANONICAL_NAN, FloatMoments, FloatSum, IntegerSum};
+use super::{CANONICAL_NAN, CoMoments, FloatMoments, FloatSum, IntegerSum};
 
 /// `value * 2^1074`, an integer for every finite double.
 fn grid(value: f64) -> BigInt {
@@ -293,7 +293,53 @@ fn any_integer() -> impl Strategy<Value = i64> {
     ]
 }
 
+fn any_number() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        (-8_i32..8).prop_map(f64::from),
+        any::<f64>().prop_filter("finite", |value| value.is_finite()),
+        (-1.0_f64..1.0),
+        prop::sample::select(vec![0.0, -0.0, f64::MAX, 5e-324, 1e-200]),
+    ]
+}
+
 proptest! {
+    /// Covariance and correlation of pairs, also after some have left again.
+    #[test]
+    fn pairs_are_exact(
+        pairs in prop::collection::vec((any_number(), any_number()), 0..9),
+        gone in prop::collection::vec((any_number(), any_number()), 0..3),
+    ) {
+        let mut state = CoMoments::default();
+        gone.iter().chain(&pairs).for_each(|(x, y)| state.add(*x, *y));
+        gone.iter().for_each(|(x, y)| state.retract(*x, *y));
+        let grids: Vec<(BigInt, BigInt)> = pairs.iter().map(|(x, y)| (grid(*x), grid(*y))).collect();
+        let n = BigInt::from(pairs.len());
+        let spread = |of: fn(&(BigInt, BigInt)) -> (&BigInt, &BigInt)| {
+            let products: BigInt = grids.iter().map(|pair| of(pair).0 * of(pair).1).sum();
+            let first: BigInt = grids.iter().map(|pair| of(pair).0).sum();
+            let second: BigInt = grids.iter().map(|pair| of(pair).1).sum();
+            &n * products - first * second
+        };
+        let (a, b, c) = (spread(|p| (&p.0, &p.1)), spread(|p| (&p.0, &p.0)), spread(|p| (&p.1, &p.1)));
+        let covariance = |least: usize, denominator: BigInt| {
+            (pairs.len() >= least).then(|| nearest(&a, &(denominator << 1073), 1).to_bits())
+        };
+        let zero = BigInt::from(0);
+        let known = pairs.len() >= 2 && b > zero && c > zero;
+        let root = || nearest(&((&a * &a) << 2150), &(&b * &c), 2);
+        let corr = known.then(|| if a < zero && root() != 0.0 { -root() } else { root() });
+        let bits = |value: Option<f64>| value.map(f64::to_bits);
+        prop_assert_eq!(bits(state.covar_pop()), covariance(1, &n * &n));
+        prop_assert_eq!(bits(state.covar_samp()), covariance(2, &n * (&n - 1)));
+        prop_assert_eq!(bits(state.corr()), bits(corr));
+        state.add(f64::INFINITY, 1.0);
+        state.add(1.0, 2.0);
+        prop_assert_eq!(bits(state.corr()), Some(CANONICAL_NAN.to_bits()));
+        state.retract(f64::INFINITY, 1.0);
+        state.retract(1.0, 2.0);
+        prop_assert_eq!(bits(state.corr()), bits(corr));
+    }
+
     /// Mean and variances of integers are those of the integers, not of the doubles next to them.
     #[test]
     fn integers_are_exact(values in prop::collection::vec(any_integer(), 0..12), gone in prop::collection::vec(any_integer(), 0..4)) {

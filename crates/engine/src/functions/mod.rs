@@ -31,9 +31,10 @@ pub(crate) const FUNCTIONS_VERSION: u32 = 1;
 pub(crate) fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
     let others = all_default_aggregate_functions()
         .into_iter()
-        .filter(|function| AggregateKind::of(function.name()).is_none());
-    let ours = AggregateKind::ALL
+        .filter(|function| AggregateKind::of(function.name(), false).is_none());
+    let plain = AggregateKind::ALL
         .iter()
-        .map(|kind| planned::function(*kind));
+        .filter(|kind| !kind.function().is_distinct);
+    let ours = plain.map(|kind| planned::function(*kind));
     others.chain(ours).collect()
 }

@@ -29,9 +29,9 @@ pub(crate) fn sql_name(planned: &str) -> &str {
     planned.strip_prefix(PREFIX).unwrap_or(planned)
 }
 
-/// The function of the table that is planned as `planned`.
-pub(crate) fn aggregate_kind(planned: &str) -> Option<AggregateKind> {
-    AggregateKind::of(sql_name(planned))
+/// The function of the table that is planned as `planned`, called with DISTINCT or without.
+pub(crate) fn aggregate_kind(planned: &str, is_distinct: bool) -> Option<AggregateKind> {
+    AggregateKind::of(sql_name(planned), is_distinct)
 }
 
 /// `kind`, to plan calls with.

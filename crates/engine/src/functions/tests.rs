@@ -34,7 +34,7 @@ fn spec(kind: AggregateKind, types: &[DataType]) -> PartialSpec {
 
 /// An accumulator of `name` over columns of `types`; `sliding` for frames that lose rows.
 fn accumulator(name: &str, types: &[DataType], sliding: bool) -> Box<dyn Accumulator> {
-    let kind = AggregateKind::of(name).expect("a function of the table");
+    let kind = AggregateKind::of(name, false).expect("a function of the table");
     let returned = kind.plan(types).expect("takes the types").data_type;
     let function = WindowAggregate::function(name.into(), kind, &spec(kind, types), &returned);
     assert_eq!(function.return_type(types).expect("its own"), returned);
@@ -106,7 +106,12 @@ fn a_name_of_the_table_never_means_a_built_in_function() {
                 format!("{:?}", found.inner()).starts_with("PlannedAggregate"),
                 "{name}"
             );
-            assert_eq!(aggregate_kind(found.name()), Some(*kind), "{name}");
+            let is_distinct = kind.function().is_distinct;
+            assert_eq!(
+                aggregate_kind(found.name(), is_distinct),
+                Some(*kind),
+                "{name}"
+            );
             let error = made(&found, false).expect_err("it plans and does not run");
             assert!(error.to_string().contains("only OVER"), "{error}");
         }
@@ -114,7 +119,7 @@ fn a_name_of_the_table_never_means_a_built_in_function() {
     let other = session
         .aggregate("median")
         .expect("known, to be refused by its name");
-    assert_eq!(aggregate_kind(other.name()), None);
+    assert_eq!(aggregate_kind(other.name(), false), None);
 }
 
 /// The table of `docs/sql.md` has a line for each function, as the function says.

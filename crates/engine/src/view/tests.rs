@@ -20,8 +20,9 @@ use proptest::prelude::*;
 
 use crate::catalog::{Catalog, DefinitionFile};
 use crate::error::Result;
-use crate::view::{View, digest_of_state};
+use crate::view::View;
 
+mod aggregates;
 mod refusals;
 
 const BASE: &str = "
@@ -99,34 +100,6 @@ fn events() -> RecordBatch {
         Arc::new(TimestampMicrosecondArray::from(vec![10, 20, 30, 40]).with_timezone("UTC")),
     ];
     RecordBatch::try_new(source, columns).expect("as declared")
-}
-
-/// What older builds kept of integers is not read as what is kept now; all else is as it was.
-#[test]
-fn state_over_integers_goes_by_a_digest_of_its_own() {
-    let is_of_the_definition = |select: &str| {
-        let view = view(&format!("SELECT {select} OVER {{e}} AS f FROM events"));
-        let same = view
-            .spec()
-            .partials
-            .iter()
-            .all(|partial| partial.layout() == 1);
-        let digest = digest_of_state("d".to_owned(), &view.spec().partials);
-        assert_eq!(digest == "d", same, "{select}");
-        same
-    };
-    for select in [
-        "count(n)",
-        "sum(x)",
-        "stddev(x)",
-        "max(n)",
-        "last_value(small)",
-    ] {
-        assert!(is_of_the_definition(select), "{select}");
-    }
-    for select in ["sum(n)", "avg(small)", "var(n)"] {
-        assert!(!is_of_the_definition(select), "{select}");
-    }
 }
 
 #[test]

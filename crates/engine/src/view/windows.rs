@@ -7,7 +7,7 @@ use datafusion::logical_expr::expr::{NullTreatment, Sort, WindowFunction, Window
 use datafusion::logical_expr::{
     Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
 };
-use forebay_core::aggregate::AggregateKind;
+use forebay_core::aggregate::{AggregateKind, Quantile};
 use forebay_core::source::Column;
 use forebay_core::time::DAY_US;
 use forebay_core::view::Window;
@@ -41,7 +41,6 @@ pub(super) fn windowed(
         Expr::WindowFunction(call) => call.as_ref(),
         other => return subject.refuse(None, format!("{other} is no window aggregate")),
     };
-    let kind = function(subject, call)?;
     let WindowFunctionParams {
         args,
         partition_by,
@@ -49,13 +48,15 @@ pub(super) fn windowed(
         window_frame,
         filter,
         null_treatment,
-        distinct,
+        distinct: _,
     } = &call.params;
+    let kind = function(subject, call)?;
     let name = kind.name();
-    refuse_modifiers(subject, name, *distinct, *null_treatment)?;
+    refuse_nulls(subject, name, *null_treatment)?;
     let key = partition(subject, partition_by, inner)?;
     check_order(subject, name, order_by, inner)?;
     let window = frame(subject, window_frame)?;
+    let (kind, args) = constant(subject, kind, args)?;
     let arguments = arguments(kind, args, inner)?;
     let filter = match filter {
         None => None,
@@ -81,18 +82,7 @@ pub(super) fn windowed(
     ))
 }
 
-fn refuse_modifiers(
-    subject: Subject<'_>,
-    name: &str,
-    distinct: bool,
-    nulls: Option<NullTreatment>,
-) -> Result<()> {
-    if distinct {
-        let message = format!(
-            "{name}(DISTINCT ..) needs all values of a window at once and is not supported; drop DISTINCT"
-        );
-        return subject.refuse(Some("DISTINCT"), message);
-    }
+fn refuse_nulls(subject: Subject<'_>, name: &str, nulls: Option<NullTreatment>) -> Result<()> {
     if matches!(nulls, Some(NullTreatment::IgnoreNulls)) {
         let message = format!(
             "{name} with IGNORE NULLS is not supported; write {name}(x) FILTER (WHERE x IS NOT NULL)"
@@ -139,32 +129,69 @@ fn time(subject: Subject<'_>) -> &str {
 }
 
 fn function(subject: Subject<'_>, call: &WindowFunction) -> Result<AggregateKind> {
+    let distinct = call.params.distinct;
     let name = match &call.fun {
-        WindowFunctionDefinition::AggregateUDF(function) => match aggregate_kind(function.name()) {
-            Some(kind) => return Ok(kind),
-            None => function.name(),
-        },
+        WindowFunctionDefinition::AggregateUDF(function) => function.name(),
         WindowFunctionDefinition::WindowUDF(function) => function.name(),
     };
+    if let Some(kind) = aggregate_kind(name, distinct) {
+        return Ok(kind);
+    }
     let name = sql_name(name);
+    if let Some(kind) = AggregateKind::of(name, false).filter(|_| distinct) {
+        let name = kind.name();
+        let message = format!(
+            "{name}(DISTINCT ..) is not supported; drop DISTINCT, or write count(DISTINCT x)"
+        );
+        return subject.refuse(Some("DISTINCT"), message);
+    }
     let message = match name {
-        "first_value" | "nth_value" | "lag" | "lead" | "row_number" | "rank" | "dense_rank"
-        | "percent_rank" | "ntile" | "cume_dist" => {
+        "nth_value" | "lag" | "lead" | "row_number" | "rank" | "dense_rank" | "percent_rank"
+        | "ntile" | "cume_dist" => {
             format!(
                 "{name} depends on which rows stand beside this one and has no value between events"
             )
         }
-        "approx_percentile_cont" | "approx_median" | "approx_percentile_cont_with_weight" => {
+        "approx_percentile_cont_with_weight" => {
             format!("{name} depends on the order of arrival")
         }
-        "median" | "percentile_cont" | "array_agg" | "string_agg" | "approx_distinct" => {
+        "median" | "percentile_cont" | "array_agg" | "string_agg" => {
             format!("{name} has no state of bounded size that is exact")
         }
         _ => format!("{name} is not supported in a feature view"),
     };
-    let known: Vec<&str> = AggregateKind::ALL.iter().map(|kind| kind.name()).collect();
+    let mut known: Vec<&str> = AggregateKind::ALL.iter().map(|kind| kind.name()).collect();
+    known.dedup();
     let known = known.join(", ");
     subject.refuse(Some(name), format!("{message}; write one of: {known}"))
+}
+
+/// The function with its constant, where it takes one, and the arguments in front of that.
+fn constant<'a>(
+    subject: Subject<'_>,
+    kind: AggregateKind,
+    args: &'a [Expr],
+) -> Result<(AggregateKind, &'a [Expr])> {
+    let function = kind.function();
+    if !function.takes_fraction {
+        return Ok((kind, args));
+    }
+    let found = args.split_last().and_then(|(last, arguments)| {
+        let value = match last {
+            Expr::Literal(ScalarValue::Float64(Some(value)), _) => *value,
+            Expr::Literal(ScalarValue::Int64(Some(value)), _) => *value as f64,
+            _ => return None,
+        };
+        Some((kind.with_fraction(Quantile::of(value)?)?, arguments))
+    });
+    match found {
+        Some(found) => Ok(found),
+        None => {
+            let (name, call) = (kind.name(), function.call);
+            let message = format!("{name} takes {}; write {call}", function.takes);
+            subject.refuse(Some(name), message)
+        }
+    }
 }
 
 /// The source's columns that the window is partitioned by: exactly the entity's key, by name.

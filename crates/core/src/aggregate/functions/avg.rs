@@ -19,9 +19,10 @@ pub(super) static AVG: Function = Function {
         _ => None,
     },
     instead: CAST_TO_NUMBER,
-    finish: |state| match state {
+    finish: |state, _| match state {
         AnyState::FloatSum(sum) => Some(float(sum.avg())),
         AnyState::IntSum(sum) => Some(float(sum.avg())),
         _ => None,
     },
+    ..Function::PLAIN
 };

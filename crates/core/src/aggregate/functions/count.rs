@@ -15,8 +15,9 @@ pub(super) static COUNT: Function = Function {
     gives: "BIGINT: rows, or rows where x is not NULL",
     plan: |_| planned(PartialClass::Count, DataType::Int64),
     instead: ANY_TYPE,
-    finish: |state| match state {
+    finish: |state, _| match state {
         AnyState::Count(count) => Some(Ok(Value::Int(count.rows()))),
         _ => None,
     },
+    ..Function::PLAIN
 };

@@ -12,8 +12,9 @@ pub(super) static LAST_VALUE: Function = Function {
     gives: "x, NULL or not, of the greatest (event time, partition, offset)",
     plan: |arguments| same_type(PartialClass::Last, arguments),
     instead: ANY_TYPE,
-    finish: |state| match state {
+    finish: |state, _| match state {
         AnyState::Last(last) => Some(Ok(last.value())),
         _ => None,
     },
+    ..Function::PLAIN
 };

@@ -12,8 +12,9 @@ pub(super) static MAX: Function = Function {
     gives: "the greatest x; NaN is the greatest value, -0.0 is 0.0",
     plan: |arguments| same_type(PartialClass::Max, arguments),
     instead: ANY_TYPE,
-    finish: |state| match state {
+    finish: |state, _| match state {
         AnyState::Max(greatest) => Some(Ok(greatest.value().clone())),
         _ => None,
     },
+    ..Function::PLAIN
 };

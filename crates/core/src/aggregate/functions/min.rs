@@ -12,8 +12,9 @@ pub(super) static MIN: Function = Function {
     gives: "the least x; NaN is the greatest value, -0.0 is 0.0",
     plan: |arguments| same_type(PartialClass::Min, arguments),
     instead: ANY_TYPE,
-    finish: |state| match state {
+    finish: |state, _| match state {
         AnyState::Min(least) => Some(Ok(least.value().clone())),
         _ => None,
     },
+    ..Function::PLAIN
 };

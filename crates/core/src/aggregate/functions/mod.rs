@@ -2,8 +2,16 @@
 //! plans calls by it, reads results by it and writes `docs/sql.md` by it: a function is its file
 //! and a line of the list below.
 
+mod approx_distinct;
+mod approx_quantile;
 mod avg;
+mod bits;
+mod bools;
+mod by;
 mod count;
+mod covariance;
+mod distinct;
+mod first_value;
 mod last_value;
 mod max;
 mod min;
@@ -15,26 +23,27 @@ use arrow_schema::DataType;
 use super::cells::Cell;
 use super::function::{Function, Planned};
 use super::partial::Partial;
+use super::quantile::Quantile;
 use crate::error::{PortError, PortResult};
 
 /// Makes the enum over the list of functions.
 macro_rules! functions {
-    ($($kind:ident => $module:ident::$function:ident,)+) => {
+    ($($kind:ident $(($constant:ty = $example:expr))? => $module:ident::$function:ident,)+) => {
         /// An aggregate function of a view.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum AggregateKind {
-            $(#[doc = concat!("See `functions/", stringify!($module), ".rs`.")] $kind,)+
+            $(#[doc = concat!("See `functions/", stringify!($module), ".rs`.")] $kind $(($constant))?,)+
         }
 
         impl AggregateKind {
-            /// All of them, in the order of the documents.
-            pub const ALL: &'static [Self] = &[$(Self::$kind,)+];
+            /// All of them, in the order of the documents; those with a constant with one.
+            pub const ALL: &'static [Self] = &[$(Self::$kind $(($example))?,)+];
 
             /// What it is.
             #[must_use]
             pub fn function(self) -> &'static Function {
                 match self {
-                    $(Self::$kind => &$module::$function,)+
+                    $(Self::$kind { .. } => &$module::$function,)+
                 }
             }
         }
@@ -43,6 +52,8 @@ macro_rules! functions {
 
 functions! {
     Count => count::COUNT,
+    CountDistinct => distinct::COUNT_DISTINCT,
+    ApproxDistinct => approx_distinct::APPROX_DISTINCT,
     Sum => sum::SUM,
     Avg => avg::AVG,
     Min => min::MIN,
@@ -51,15 +62,47 @@ functions! {
     VarSamp => variance::VAR_SAMP,
     StddevPop => variance::STDDEV_POP,
     StddevSamp => variance::STDDEV_SAMP,
+    MinBy => by::MIN_BY,
+    MaxBy => by::MAX_BY,
+    First => first_value::FIRST_VALUE,
     Last => last_value::LAST_VALUE,
+    CovarSamp => covariance::COVAR_SAMP,
+    CovarPop => covariance::COVAR_POP,
+    Corr => covariance::CORR,
+    ApproxQuantile(Quantile = Quantile::MEDIAN) => approx_quantile::APPROX_QUANTILE,
+    ApproxMedian => approx_quantile::APPROX_MEDIAN,
+    BoolAnd => bools::BOOL_AND,
+    BoolOr => bools::BOOL_OR,
+    BitAnd => bits::BIT_AND,
+    BitOr => bits::BIT_OR,
+    BitXor => bits::BIT_XOR,
 }
 
 impl AggregateKind {
-    /// The function that goes by `name` in SQL.
+    /// The function that goes by `name` in SQL, called with DISTINCT or without.
     #[must_use]
-    pub fn of(name: &str) -> Option<Self> {
+    pub fn of(name: &str, is_distinct: bool) -> Option<Self> {
         let mut all = Self::ALL.iter().copied();
-        all.find(|kind| kind.function().names.contains(&name))
+        all.find(|kind| {
+            let function = kind.function();
+            function.is_distinct == is_distinct && function.names.contains(&name)
+        })
+    }
+
+    /// The function with its constant, if it takes one.
+    #[must_use]
+    pub fn with_fraction(self, fraction: Quantile) -> Option<Self> {
+        match self {
+            Self::ApproxQuantile(_) => Some(Self::ApproxQuantile(fraction)),
+            _ => None,
+        }
+    }
+
+    fn fraction(self) -> Option<Quantile> {
+        match self {
+            Self::ApproxQuantile(fraction) => Some(fraction),
+            _ => None,
+        }
     }
 
     /// The function's name in SQL.
@@ -105,7 +148,7 @@ impl Partial {
     /// # Panics
     /// `kind` is not read from this class of state ([`AggregateKind::plan`] pairs them).
     pub fn evaluate(&self, kind: AggregateKind) -> Cell {
-        (kind.function().finish)(self.state()).unwrap_or_else(|| {
+        (kind.function().finish)(self.state(), kind.fraction()).unwrap_or_else(|| {
             panic!(
                 "{} is not read from a state of {:?}",
                 kind.name(),

@@ -22,9 +22,10 @@ pub(super) static SUM: Function = Function {
         _ => None,
     },
     instead: CAST_TO_NUMBER,
-    finish: |state| match state {
+    finish: |state, _| match state {
         AnyState::FloatSum(sum) => Some(float(sum.sum())),
         AnyState::IntSum(sum) => Some(sum.sum().map(|sum| sum.map_or(Value::Null, Value::Int))),
         _ => None,
     },
+    ..Function::PLAIN
 };

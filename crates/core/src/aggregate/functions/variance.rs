@@ -7,6 +7,7 @@ use super::sum::CAST_TO_NUMBER;
 use crate::aggregate::cells::Cell;
 use crate::aggregate::function::{Function, Planned, float, planned};
 use crate::aggregate::partial::{AnyState, PartialClass};
+use crate::aggregate::quantile::Quantile;
 use crate::exact::FloatMoments;
 
 const GIVES: &str = "DOUBLE, the exact value rounded once";
@@ -14,7 +15,7 @@ const GIVES: &str = "DOUBLE, the exact value rounded once";
 const fn of_moments(
     names: &'static [&'static str],
     call: &'static str,
-    finish: fn(&AnyState) -> Option<Cell>,
+    finish: fn(&AnyState, Option<Quantile>) -> Option<Cell>,
 ) -> Function {
     Function {
         names,
@@ -25,6 +26,7 @@ const fn of_moments(
         plan,
         instead: CAST_TO_NUMBER,
         finish,
+        ..Function::PLAIN
     }
 }
 
@@ -44,19 +46,20 @@ fn moments(state: &AnyState) -> Option<&FloatMoments> {
     }
 }
 
-pub(super) static VAR_SAMP: Function = of_moments(&["var_samp", "var"], "var(x)", |state| {
+pub(super) static VAR_SAMP: Function = of_moments(&["var_samp", "var"], "var(x)", |state, _| {
     Some(float(moments(state)?.var_samp()))
 });
 
-pub(super) static VAR_POP: Function = of_moments(&["var_pop"], "var_pop(x)", |state| {
+pub(super) static VAR_POP: Function = of_moments(&["var_pop"], "var_pop(x)", |state, _| {
     Some(float(moments(state)?.var_pop()))
 });
 
 pub(super) static STDDEV_SAMP: Function =
-    of_moments(&["stddev_samp", "stddev"], "stddev(x)", |state| {
+    of_moments(&["stddev_samp", "stddev"], "stddev(x)", |state, _| {
         Some(float(moments(state)?.stddev_samp()))
     });
 
-pub(super) static STDDEV_POP: Function = of_moments(&["stddev_pop"], "stddev_pop(x)", |state| {
-    Some(float(moments(state)?.stddev_pop()))
-});
+pub(super) static STDDEV_POP: Function =
+    of_moments(&["stddev_pop"], "stddev_pop(x)", |state, _| {
+        Some(float(moments(state)?.stddev_pop()))
+    });

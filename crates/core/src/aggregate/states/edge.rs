@@ -7,6 +7,7 @@ use crate::aggregate::code;
 use crate::aggregate::order::{read_order, write_order};
 use crate::aggregate::scalar::{heap_bytes, one_nan, read_scalar, write_scalar};
 use crate::bytes::{BytesResult, Reader};
+use crate::invariant;
 use crate::value::Value;
 
 /// The state; of the last row where `LAST`.
@@ -91,6 +92,11 @@ impl<const LAST: bool> State for Edge<LAST> {
         let Some((order, value)) = &self.0 else {
             return out.push(Self::NONE);
         };
+        invariant!(
+            StateCanonical,
+            value.same_bits(&one_nan(value)),
+            "{value:?} as it is passed on"
+        );
         out.push(Self::CODE);
         write_order(out, *order);
         write_scalar(out, value);

@@ -6,6 +6,7 @@ use crate::aggregate::rows::ColumnKind;
 use crate::aggregate::scalar::{canonical_value, heap_bytes, read_canonical, write_scalar};
 use crate::aggregate::{code, compare_floats, compare_values};
 use crate::bytes::{BytesResult, Reader};
+use crate::invariant;
 use crate::value::Value;
 
 /// The state; of the greatest value where `GREATEST`.
@@ -101,6 +102,12 @@ impl<const GREATEST: bool> State for Extremum<GREATEST> {
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
+        invariant!(
+            StateCanonical,
+            self.0.same_bits(&canonical_value(&self.0)),
+            "{:?} as an extremum",
+            self.0
+        );
         out.push(Self::CODE);
         write_scalar(out, &self.0);
     }

@@ -2,14 +2,27 @@
 //! row, with other states and with bytes is said in its file alone; [`super::Partial`] hands on to
 //! it.
 
+mod bits;
+mod bools;
+mod by;
 mod count;
+mod distinct;
 mod edge;
 mod extremum;
+mod pairs;
+mod registers;
+mod sketch;
 mod sums;
 
+pub(super) use bits::Bits;
+pub(super) use bools::BoolCounts;
+pub(super) use by::By;
 pub(super) use count::RowCount;
+pub(super) use distinct::Distinct;
 pub(super) use edge::Edge;
 pub(super) use extremum::Extremum;
+pub(super) use registers::Registers;
+pub(super) use sketch::Sketch;
 
 use super::rows::{Column, Rows};
 use super::{PartialSpec, RowOrder};

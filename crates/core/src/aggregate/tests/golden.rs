@@ -27,7 +27,7 @@ fn golden_bytes() {
         ),
         (
             AggregateKind::Sum,
-            int,
+            int.clone(),
             vec![Value::Int(-3), Value::Null],
             "1a0105",
         ),
@@ -78,6 +78,56 @@ fn golden_bytes() {
         },
     );
     assert_eq!(hex(&last), "19010490030312");
+}
+
+/// The same of the states that came later.
+#[test]
+fn golden_bytes_of_later_states() {
+    let (text, int) = (Value::Text("JFK".into()), DataType::Int64);
+    for (kind, data_type, values, golden) in [
+        (AggregateKind::First, DataType::Utf8, vec![], "1b"),
+        (
+            AggregateKind::First,
+            DataType::Utf8,
+            vec![text],
+            "1c00000005034a464b",
+        ),
+        (
+            AggregateKind::BoolOr,
+            DataType::Boolean,
+            vec![Value::Bool(true)],
+            "210001",
+        ),
+        (AggregateKind::BitXor, int.clone(), vec![], "22"),
+        (
+            AggregateKind::BitXor,
+            int.clone(),
+            vec![Value::Int(6), Value::Int(-3)],
+            "23080109",
+        ),
+        (
+            AggregateKind::CountDistinct,
+            int.clone(),
+            vec![Value::Int(6), Value::Int(-3)],
+            "25020305030c",
+        ),
+        (
+            AggregateKind::ApproxMedian,
+            int.clone(),
+            vec![Value::Int(1), Value::Int(1), Value::Int(0)],
+            "28080002000180fc1f02",
+        ),
+        (
+            AggregateKind::ApproxDistinct,
+            int.clone(),
+            vec![Value::Int(1)],
+            "27015c0001",
+        ),
+    ] {
+        let bytes = bytes_of(&state_of(&spec(kind, data_type), &values));
+        let found: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(found, golden, "{kind:?} of {values:?}");
+    }
 }
 
 /// The same of signs, of the ends of integers, of text that is no ASCII, and of NULL.

@@ -162,7 +162,7 @@ fn every_function_is_judged() {
         assert!(calls.iter().any(|call| call.0 == *kind), "{kind:?}");
         for name in kind.function().names {
             assert_eq!(
-                AggregateKind::of(name),
+                AggregateKind::of(name, kind.function().is_distinct),
                 Some(*kind),
                 "{name} means another function"
             );
