@@ -11,6 +11,7 @@ mod batch;
 mod catalog;
 mod error;
 mod expression;
+mod feature_test;
 mod functions;
 mod input;
 mod label;
@@ -33,7 +34,11 @@ pub use catalog::{
     DroppedState, MonitorPlan, ObjectState, Planning, read_definitions,
 };
 pub use error::{EngineError, Location, Result};
+pub use feature_test::{
+    Expectation, ExpectedFeature, FeatureTest, FeatureTests, Given, GivenEvents,
+};
 pub use parse::ObjectKind;
 pub use patience::Patience;
 pub use probe::ProbeEngine;
 pub use scalar::{FunctionInfo, functions_page, scalar_functions};
+pub use service::FeatureRead;

@@ -16,8 +16,8 @@ use crate::broker::Broker;
     name = "forebay",
     version,
     about,
-    after_help = "Exit codes: 0 done, 1 not as it should be (verify: a difference, or nothing was equal; doctor: a check \
-    failed; demo: an event was not read, archived or scored), 2 the call is wrong (the text says what to change), \
+    after_help = "Exit codes: 0 done, 1 not as it should be (verify: a difference, or nothing was equal; test: a test failed; \
+    doctor: a check failed; demo: an event was not read, archived or scored), 2 the call is wrong (the text says what to change), \
     3 something outside failed (try again), 4 a defect of Forebay."
 )]
 pub(crate) struct Cli {
@@ -46,6 +46,10 @@ pub(crate) enum Command {
     /// first.
     #[command(after_help = "Example: forebay apply sql/flights")]
     Apply(DefinitionArgs),
+    /// Run the feature tests of a folder of definitions: CREATE TEST statements in files of its
+    /// folder `tests`. It needs no broker and no server.
+    #[command(after_help = "Example: forebay test sql/flights --json tests.json --junit tests.xml")]
+    Test(FeatureTestArgs),
     /// Read features of one entity from a running server.
     #[command(
         after_help = "Example: forebay get delay_features origin=JFK carrier=B6 dest=BOS --at 2013-07-01T12:00:00Z"
@@ -94,6 +98,28 @@ pub(crate) enum Command {
     /// Run the whole loop on a year of New York flights, in one process.
     #[command(after_help = "Example: forebay demo --until 2013-02-01 --speed max")]
     Demo(DemoArgs),
+}
+
+/// `forebay test`
+#[derive(Debug, Args)]
+pub(crate) struct FeatureTestArgs {
+    /// Folder of definitions, with a folder `tests` in it.
+    pub(crate) dir: PathBuf,
+    /// Only tests with this in their name.
+    #[arg(long)]
+    pub(crate) only: Option<String>,
+    /// Orders of the events at random that each test is run in beside the given one.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    pub(crate) orders: u32,
+    /// Seed of these orders, of where they are cut into batches, and of the crash in each.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Write the report as JSON to this file too.
+    #[arg(long)]
+    pub(crate) json: Option<PathBuf>,
+    /// Write the report as JUnit XML to this file too.
+    #[arg(long)]
+    pub(crate) junit: Option<PathBuf>,
 }
 
 /// What is told of functions.

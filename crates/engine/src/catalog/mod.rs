@@ -35,7 +35,7 @@ pub use state::{CatalogState, DroppedState, ObjectState};
 use crate::error::{EngineError, Result, listed};
 use crate::parse::{ObjectKind, parse_file};
 use crate::patience::Patience;
-use crate::service::Service;
+use crate::service::{FeatureRead, Service};
 use crate::session::Session;
 use crate::view::View;
 use build::Builder;
@@ -254,6 +254,20 @@ impl Catalog {
     #[must_use]
     pub fn monitors(&self) -> &BTreeMap<String, MonitorPlan> {
         &self.inner.monitors
+    }
+
+    /// For each feature of the view `name` the aggregates that it reads, by their place in its
+    /// spec.
+    #[must_use]
+    pub fn aggregates_of(&self, name: &str) -> &[Vec<usize>] {
+        self.view(name).map_or(&[], |view| view.aggregates())
+    }
+
+    /// For each feature of the service `name` the features of its views that it reads.
+    #[must_use]
+    pub fn reads_of(&self, name: &str) -> &[Vec<FeatureRead>] {
+        let service = self.inner.own_services.get(name);
+        service.map_or(&[], |service| service.reads())
     }
 
     /// The view `name`, for the lowerings.

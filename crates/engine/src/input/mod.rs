@@ -15,6 +15,7 @@ mod spine;
 mod tests;
 mod worker;
 
+pub(crate) use cast::sql_name;
 pub(crate) use events::{EventBatch, TableReader, event_scan};
 pub(crate) use lookup::{open_table, source_of};
 pub(crate) use presence::apply_presence;

@@ -87,6 +87,12 @@ impl Cursor<'_> {
                 return Ok(kind);
             }
         }
+        if self.is_word("TEST") {
+            return Err(self.syntax(
+                "a test is no definition; move it into a file of the folder tests beside the definitions, which \
+                 forebay test runs",
+            ));
+        }
         self.expected(STATEMENTS)
     }
 

@@ -44,6 +44,8 @@ pub(crate) struct View {
     source: Arc<SourceDef>,
     key_columns: Vec<usize>,
     features: SchemaRef,
+    /// For each feature the aggregates that it reads.
+    aggregates: Vec<Vec<usize>>,
     fold: Fold,
     finish: Program,
 }
@@ -101,6 +103,7 @@ impl View {
             source: Arc::clone(source),
             key_columns: compiled.key,
             features: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            aggregates: compiled.aggregates,
             fold: compiled.fold,
             finish: compiled.finish,
         })
@@ -109,6 +112,11 @@ impl View {
     /// The source that it scans.
     pub(crate) fn source(&self) -> &Arc<SourceDef> {
         &self.source
+    }
+
+    /// For each feature the aggregates of the spec that it reads.
+    pub(crate) fn aggregates(&self) -> &[Vec<usize>] {
+        &self.aggregates
     }
 
     /// For each key column of the spec, the source's column that it is (a derived table may rename

@@ -12,6 +12,7 @@ use crate::cli::Command;
 mod apply;
 mod diff;
 mod doctor;
+mod feature_tests;
 mod functions;
 mod gap;
 mod get;
@@ -45,6 +46,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Verify(args) => verify::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Test(args) => feature_tests::run(&args),
         Command::Functions(args) => functions::run(&args),
         Command::Rebuild(args) => rebuild::run(&args),
         Command::Gap(args) => gap::run(&args.command),
