@@ -30,8 +30,9 @@ mod view;
 
 pub use batch::BatchEngine;
 pub use catalog::{
-    BrokenDefinition, Catalog, CatalogPlan, CatalogState, Change, ChangeAction, DefinitionFile,
-    DroppedState, MonitorPlan, ObjectState, Planning, read_definitions,
+    Answer, AnswerTable, BrokenDefinition, Catalog, CatalogPlan, CatalogState, Change,
+    ChangeAction, DefinitionFile, DroppedState, MonitorPlan, ObjectState, Planning,
+    read_definitions,
 };
 pub use error::{EngineError, Location, Result};
 pub use feature_test::{

@@ -91,6 +91,19 @@ pub(crate) enum Command {
     /// views of a source; the state before is read until the new one is whole.
     #[command(after_help = "Example: forebay rebuild airport_traffic")]
     Rebuild(RebuildArgs),
+    /// List the objects of a kind: SOURCES, ENTITIES, FEATURE VIEWS, FEATURE SERVICES, MODELS,
+    /// DEPLOYMENTS or MONITORS, of a running server or of a folder of definitions.
+    #[command(after_help = "Example: forebay show feature views --dir sql/flights")]
+    Show(QuestionArgs),
+    /// Describe an object: its columns or features, its text, and what uses it.
+    #[command(after_help = "Example: forebay describe feature service delay_features")]
+    Describe(QuestionArgs),
+    /// Explain how a feature view is computed: windows and how far they reach, states and what they
+    /// take, steps.
+    #[command(
+        after_help = "Example: forebay explain feature view airport_traffic --dir sql/flights"
+    )]
+    Explain(QuestionArgs),
     /// List the scalar functions that definitions may call, or all about one: types, NULL, NaN, and
     /// when a row has no value.
     #[command(after_help = "Example: forebay functions date_part")]
@@ -120,6 +133,22 @@ pub(crate) struct FeatureTestArgs {
     /// Write the report as JUnit XML to this file too.
     #[arg(long)]
     pub(crate) junit: Option<PathBuf>,
+}
+
+/// `forebay show`, `forebay describe`, `forebay explain`
+#[derive(Debug, Args)]
+pub(crate) struct QuestionArgs {
+    /// The words of the statement behind its verb.
+    #[arg(required = true)]
+    pub(crate) words: Vec<String>,
+    /// Ask the definitions of this folder instead of a server's.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// As JSON, for programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) to: ServerAddress,
 }
 
 /// What is told of functions.

@@ -6,6 +6,7 @@
 //! Applying is additive and idempotent: the same text over the same dependencies is unchanged, any
 //! other is a new version, and a new version of a view is a new id.
 
+mod answer;
 mod build;
 mod change;
 mod checks;
@@ -26,6 +27,7 @@ use forebay_core::ports::{CompiledService, CompiledView};
 use forebay_core::source::SourceDef;
 use forebay_core::view::ViewId;
 
+pub use answer::{Answer, AnswerTable};
 pub use change::{Change, ChangeAction};
 pub use files::{DefinitionFile, read_definitions};
 pub use inner::MonitorPlan;

@@ -12,9 +12,11 @@ mod caps;
 mod clauses;
 mod cursor;
 mod feature_test;
+mod grammar;
 mod monitor;
 mod objects;
 mod query;
+mod question;
 mod serving;
 mod statement;
 mod steps;
@@ -26,7 +28,9 @@ pub(crate) use cursor::{Cursor, label_query, parse_query};
 pub(crate) use feature_test::{
     Cell, ExpectClause, GivenClause, GivenWords, Literal, Table, TestStatement,
 };
+pub(crate) use grammar::Grammar;
 pub(crate) use query::{ident_name, plain_name, refuse_clauses, relations};
+pub(crate) use question::{Question, parse_question};
 pub use statement::ObjectKind;
 pub(crate) use statement::{Definition, ServiceStatement, Statement, ViewStatement};
 pub(crate) use text::{DIALECT, QueryText, lower_first};

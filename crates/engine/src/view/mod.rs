@@ -114,6 +114,11 @@ impl View {
         &self.source
     }
 
+    /// Whether it counts only some rows.
+    pub(crate) fn is_filtered(&self) -> bool {
+        self.fold.is_filtered()
+    }
+
     /// For each feature the aggregates of the spec that it reads.
     pub(crate) fn aggregates(&self) -> &[Vec<usize>] {
         &self.aggregates
