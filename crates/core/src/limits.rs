@@ -4,6 +4,8 @@
 
 /// Definition file, bytes.
 pub const DEFINITION_FILE_MAX_BYTES: usize = 1 << 20;
+/// Events that one feature test gives, and rows that it expects, each.
+pub const FEATURE_TEST_MAX_ROWS: usize = 4_096;
 /// Text of one SQL statement, bytes.
 pub const SQL_MAX_BYTES: usize = 64 << 10;
 /// Tokens of one SQL statement.

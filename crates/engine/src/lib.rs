@@ -11,6 +11,7 @@ mod batch;
 mod catalog;
 mod error;
 mod expression;
+mod feature_test;
 mod functions;
 mod input;
 mod label;
@@ -29,11 +30,16 @@ mod view;
 
 pub use batch::BatchEngine;
 pub use catalog::{
-    BrokenDefinition, Catalog, CatalogPlan, CatalogState, Change, ChangeAction, DefinitionFile,
-    DroppedState, MonitorPlan, ObjectState, Planning, Tried, ViewTrial, read_definitions,
+    Answer, AnswerTable, BrokenDefinition, Catalog, CatalogPlan, CatalogState, Change,
+    ChangeAction, DefinitionFile, DroppedState, MonitorPlan, ObjectState, Planning, Tried,
+    ViewTrial, read_definitions,
 };
 pub use error::{EngineError, Location, Result};
+pub use feature_test::{
+    Expectation, ExpectedFeature, FeatureTest, FeatureTests, Given, GivenEvents,
+};
 pub use parse::ObjectKind;
 pub use patience::Patience;
 pub use probe::ProbeEngine;
 pub use scalar::{FunctionInfo, functions_page, scalar_functions};
+pub use service::FeatureRead;

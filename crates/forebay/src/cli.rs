@@ -16,8 +16,8 @@ use crate::broker::Broker;
     name = "forebay",
     version,
     about,
-    after_help = "Exit codes: 0 done, 1 not as it should be (verify: a difference, or nothing was equal; doctor: a check \
-    failed; demo: an event was not read, archived or scored), 2 the call is wrong (the text says what to change), \
+    after_help = "Exit codes: 0 done, 1 not as it should be (verify: a difference, or nothing was equal; test: a test failed; \
+    doctor: a check failed; demo: an event was not read, archived or scored), 2 the call is wrong (the text says what to change), \
     3 something outside failed (try again), 4 a defect of Forebay."
 )]
 pub(crate) struct Cli {
@@ -46,6 +46,10 @@ pub(crate) enum Command {
     /// first.
     #[command(after_help = "Example: forebay apply sql/flights")]
     Apply(DefinitionArgs),
+    /// Run the feature tests of a folder of definitions: CREATE TEST statements in files of its
+    /// folder `tests`. It needs no broker and no server.
+    #[command(after_help = "Example: forebay test sql/flights --json tests.json --junit tests.xml")]
+    Test(FeatureTestArgs),
     /// Read features of one entity from a running server.
     #[command(
         after_help = "Example: forebay get delay_features origin=JFK carrier=B6 dest=BOS --at 2013-07-01T12:00:00Z"
@@ -87,6 +91,19 @@ pub(crate) enum Command {
     /// views of a source; the state before is read until the new one is whole.
     #[command(after_help = "Example: forebay rebuild airport_traffic")]
     Rebuild(RebuildArgs),
+    /// List the objects of a kind: SOURCES, ENTITIES, FEATURE VIEWS, FEATURE SERVICES, MODELS,
+    /// DEPLOYMENTS or MONITORS, of a running server or of a folder of definitions.
+    #[command(after_help = "Example: forebay show feature views --dir sql/flights")]
+    Show(QuestionArgs),
+    /// Describe an object: its columns or features, its text, and what uses it.
+    #[command(after_help = "Example: forebay describe feature service delay_features")]
+    Describe(QuestionArgs),
+    /// Explain how a feature view is computed: windows and how far they reach, states and what they
+    /// take, steps.
+    #[command(
+        after_help = "Example: forebay explain feature view airport_traffic --dir sql/flights"
+    )]
+    Explain(QuestionArgs),
     /// List the scalar functions that definitions may call, or all about one: types, NULL, NaN, and
     /// when a row has no value.
     #[command(after_help = "Example: forebay functions date_part")]
@@ -94,6 +111,44 @@ pub(crate) enum Command {
     /// Run the whole loop on a year of New York flights, in one process.
     #[command(after_help = "Example: forebay demo --until 2013-02-01 --speed max")]
     Demo(DemoArgs),
+}
+
+/// `forebay test`
+#[derive(Debug, Args)]
+pub(crate) struct FeatureTestArgs {
+    /// Folder of definitions, with a folder `tests` in it.
+    pub(crate) dir: PathBuf,
+    /// Only tests with this in their name.
+    #[arg(long)]
+    pub(crate) only: Option<String>,
+    /// Orders of the events at random that each test is run in beside the given one.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    pub(crate) orders: u32,
+    /// Seed of these orders, of where they are cut into batches, and of the crash in each.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Write the report as JSON to this file too.
+    #[arg(long)]
+    pub(crate) json: Option<PathBuf>,
+    /// Write the report as JUnit XML to this file too.
+    #[arg(long)]
+    pub(crate) junit: Option<PathBuf>,
+}
+
+/// `forebay show`, `forebay describe`, `forebay explain`
+#[derive(Debug, Args)]
+pub(crate) struct QuestionArgs {
+    /// The words of the statement behind its verb.
+    #[arg(required = true)]
+    pub(crate) words: Vec<String>,
+    /// Ask the definitions of this folder instead of a server's.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// As JSON, for programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) to: ServerAddress,
 }
 
 /// What is told of functions.

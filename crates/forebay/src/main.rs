@@ -14,6 +14,7 @@ mod cli;
 mod commands;
 mod demo;
 mod exit;
+mod explanation;
 mod instant;
 mod replay;
 mod server;

@@ -56,5 +56,6 @@ mod writer;
 
 pub use error::{OnlineError, OnlineResult};
 pub use options::{OPEN_FILES_MIN, OnlineOptions};
+pub use rows::{TileBytes, tile_bytes};
 pub use stats::{RocksStats, StoreStats, ViewStats};
 pub use store::RocksStore;

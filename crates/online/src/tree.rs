@@ -72,8 +72,7 @@ use crate::error::OnlineResult;
 use crate::format::TileId;
 use crate::rows::RowView;
 
-/// Most rows of a tile whose span can still be split.
-pub(crate) const TILE_MAX_ROWS: usize = 32;
+pub(crate) use crate::rows::TILE_MAX_ROWS;
 /// Children of a branch; part of the format through the levels.
 pub(crate) const FANOUT: usize = 4;
 /// Level whose nodes cover one microsecond.

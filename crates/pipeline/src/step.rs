@@ -68,7 +68,7 @@ impl Step {
     ///
     /// # Errors
     /// A deployment's keys cannot be encoded.
-    pub(crate) fn admit(&mut self, batch: SourceBatch) -> Result<Admitted, PipelineError> {
+    pub fn admit(&mut self, batch: SourceBatch) -> Result<Admitted, PipelineError> {
         let views = (self.views.as_slice(), &self.failed);
         let admitted = admit(views, &self.deployments, batch)?;
         self.failed

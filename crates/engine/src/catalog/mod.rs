@@ -6,6 +6,7 @@
 //! Applying is additive and idempotent: the same text over the same dependencies is unchanged, any
 //! other is a new version, and a new version of a view is a new id.
 
+mod answer;
 mod build;
 mod change;
 mod checks;
@@ -27,6 +28,7 @@ use forebay_core::ports::{CompiledService, CompiledView};
 use forebay_core::source::SourceDef;
 use forebay_core::view::ViewId;
 
+pub use answer::{Answer, AnswerTable};
 pub use change::{Change, ChangeAction};
 pub use files::{DefinitionFile, read_definitions};
 pub use inner::MonitorPlan;
@@ -37,7 +39,7 @@ pub use trial::{Tried, ViewTrial};
 use crate::error::{EngineError, Result, listed};
 use crate::parse::{ObjectKind, parse_file};
 use crate::patience::Patience;
-use crate::service::Service;
+use crate::service::{FeatureRead, Service};
 use crate::session::Session;
 use crate::view::View;
 use build::Builder;
@@ -256,6 +258,20 @@ impl Catalog {
     #[must_use]
     pub fn monitors(&self) -> &BTreeMap<String, MonitorPlan> {
         &self.inner.monitors
+    }
+
+    /// For each feature of the view `name` the aggregates that it reads, by their place in its
+    /// spec.
+    #[must_use]
+    pub fn aggregates_of(&self, name: &str) -> &[Vec<usize>] {
+        self.view(name).map_or(&[], |view| view.aggregates())
+    }
+
+    /// For each feature of the service `name` the features of its views that it reads.
+    #[must_use]
+    pub fn reads_of(&self, name: &str) -> &[Vec<FeatureRead>] {
+        let service = self.inner.own_services.get(name);
+        service.map_or(&[], |service| service.reads())
     }
 
     /// The view `name`, for the lowerings.

@@ -108,7 +108,7 @@ fn scale<T: ArrowTimestampType>(
 }
 
 /// The SQL name of a column type, for messages.
-pub(super) fn sql_name(data_type: &DataType) -> String {
+pub(crate) fn sql_name(data_type: &DataType) -> String {
     match data_type {
         DataType::Utf8 => "VARCHAR".to_owned(),
         DataType::Float64 => "DOUBLE".to_owned(),

@@ -7,12 +7,15 @@ use forebay_core::source::Column;
 use forebay_core::time::timestamp_type;
 
 use super::cursor::Cursor;
+use super::grammar::{Grammar, all_behind};
 use super::statement::{Definition, ObjectKind, Statement, canonical_text};
 use super::text::source_slice;
 use crate::error::{EngineError, Result};
 
-const STATEMENTS: &str = "CREATE SOURCE, CREATE ENTITY, CREATE FEATURE VIEW, CREATE FEATURE SERVICE, CREATE MODEL, \
-                          CREATE DEPLOYMENT, CREATE MONITOR or DROP";
+/// The statements of a file, as errors list them.
+fn statements() -> String {
+    format!("{} or DROP", all_behind("CREATE", false))
+}
 
 impl Cursor<'_> {
     /// One whole statement.
@@ -21,7 +24,8 @@ impl Cursor<'_> {
         let create = self.take_word("CREATE");
         if !create && !self.take_word("DROP") {
             return self.expected(&format!(
-                "{STATEMENTS} (queries, SHOW and EXPLAIN are no definitions)"
+                "{} (queries, SHOW and EXPLAIN are no definitions)",
+                statements()
             ));
         }
         let or_replace = create && self.take_word("OR") && {
@@ -35,7 +39,7 @@ impl Cursor<'_> {
         };
         let mut name = self.name(&format!("the name of the {kind}"))?;
         let definition = if create {
-            let definition = self.definition(kind, &name)?;
+            let definition = (Grammar::of(kind).clauses)(&mut self, &name)?;
             if let Definition::Model(model) = &definition {
                 name = format!("{name}/{}", model.version);
             }
@@ -66,40 +70,16 @@ impl Cursor<'_> {
     }
 
     fn object_kind(&mut self) -> Result<ObjectKind> {
-        if self.take_word("FEATURE") {
-            return if self.take_word("VIEW") {
-                Ok(ObjectKind::View)
-            } else if self.take_word("SERVICE") {
-                Ok(ObjectKind::Service)
-            } else {
-                self.expected("VIEW or SERVICE")
-            };
+        if let Some(kind) = self.take_kind(false)? {
+            return Ok(kind);
         }
-        let kinds = [
-            ("SOURCE", ObjectKind::Source),
-            ("ENTITY", ObjectKind::Entity),
-            ("MODEL", ObjectKind::Model),
-            ("DEPLOYMENT", ObjectKind::Deployment),
-            ("MONITOR", ObjectKind::Monitor),
-        ];
-        for (word, kind) in kinds {
-            if self.take_word(word) {
-                return Ok(kind);
-            }
+        if self.is_word("TEST") {
+            return Err(self.syntax(
+                "a test is no definition; move it into a file of the folder tests beside the definitions, which \
+                 forebay test runs",
+            ));
         }
-        self.expected(STATEMENTS)
-    }
-
-    fn definition(&mut self, kind: ObjectKind, name: &str) -> Result<Definition> {
-        Ok(match kind {
-            ObjectKind::Source => Definition::Source(self.source(name)?),
-            ObjectKind::Entity => Definition::Entity(self.entity(name)?),
-            ObjectKind::View => Definition::View(self.view()?),
-            ObjectKind::Service => Definition::Service(self.service()?),
-            ObjectKind::Model => Definition::Model(self.model(name)?),
-            ObjectKind::Deployment => Definition::Deployment(self.deployment(name)?),
-            ObjectKind::Monitor => self.monitor(name)?,
-        })
+        self.expected(&statements())
     }
 
     /// `name TYPE [NOT NULL | NULL]`.

@@ -11,9 +11,12 @@ mod bounds;
 mod caps;
 mod clauses;
 mod cursor;
+mod feature_test;
+mod grammar;
 mod monitor;
 mod objects;
 mod query;
+mod question;
 mod serving;
 mod statement;
 mod steps;
@@ -22,7 +25,12 @@ mod tests;
 mod text;
 
 pub(crate) use cursor::{Cursor, label_query, parse_query};
+pub(crate) use feature_test::{
+    Cell, ExpectClause, GivenClause, GivenWords, Literal, Table, TestStatement,
+};
+pub(crate) use grammar::Grammar;
 pub(crate) use query::{ident_name, plain_name, refuse_clauses, relations};
+pub(crate) use question::{Question, parse_question};
 pub use statement::ObjectKind;
 pub(crate) use statement::{Definition, ServiceStatement, Statement, ViewStatement};
 #[cfg(test)]
@@ -40,6 +48,27 @@ use crate::patience::Patience;
 /// # Errors
 /// `Syntax`, `Limit` or `Refused`, each with its place; planning is given up.
 pub(crate) fn parse_file(file: &str, text: &str, patience: &Patience) -> Result<Vec<Statement>> {
+    let mut statements = Vec::new();
+    for tokens in split_statements(tokens_of(file, text)?) {
+        patience.ask()?;
+        caps::check(file, text, &tokens)?;
+        statements.push(Cursor::new(file, text, tokens).statement()?);
+    }
+    Ok(statements)
+}
+
+/// All tests of one file, in order. They hold literals alone: no tree is made of them.
+///
+/// # Errors
+/// `Syntax` or `Limit`, each with its place.
+pub(crate) fn parse_tests(file: &str, text: &str) -> Result<Vec<TestStatement>> {
+    let statements = split_statements(tokens_of(file, text)?).into_iter();
+    statements
+        .map(|tokens| Cursor::new(file, text, tokens).test())
+        .collect()
+}
+
+fn tokens_of(file: &str, text: &str) -> Result<Vec<TokenWithSpan>> {
     let at = Location {
         file: file.to_owned(),
         line: 1,
@@ -52,16 +81,9 @@ pub(crate) fn parse_file(file: &str, text: &str, patience: &Patience) -> Result<
         );
         return Err(EngineError::Limit { at, message });
     }
-    let tokens = Tokenizer::new(&DIALECT, text)
+    Tokenizer::new(&DIALECT, text)
         .tokenize_with_location()
-        .map_err(|e| tokenizer_error(file, &e))?;
-    let mut statements = Vec::new();
-    for tokens in split_statements(tokens) {
-        patience.ask()?;
-        caps::check(file, text, &tokens)?;
-        statements.push(Cursor::new(file, text, tokens).statement()?);
-    }
-    Ok(statements)
+        .map_err(|e| tokenizer_error(file, &e))
 }
 
 /// Split at semicolons and drop statements of white space and comments alone.

@@ -2,8 +2,6 @@
 //! Entities, models, deployments and monitors are complete here; views and services still carry
 //! their SELECT as text and tokens.
 
-use std::fmt;
-
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use forebay_core::definition::{DeploymentDef, EntityDef, ModelDef, MonitorDef};
 use forebay_core::source::{Column, SourceDef};
@@ -31,20 +29,6 @@ pub enum ObjectKind {
     Deployment,
     /// `CREATE MONITOR`.
     Monitor,
-}
-
-impl fmt::Display for ObjectKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Source => "source",
-            Self::Entity => "entity",
-            Self::View => "feature view",
-            Self::Service => "feature service",
-            Self::Model => "model",
-            Self::Deployment => "deployment",
-            Self::Monitor => "monitor",
-        })
-    }
 }
 
 /// One statement of a file.

@@ -35,6 +35,7 @@ pub(crate) use code::{Code, Evaluated, Slot};
 pub(crate) use desugar::desugar;
 pub(crate) use faults::Fault;
 pub(crate) use function::Type;
+pub(crate) use functions::parse_time;
 pub(crate) use input::Input;
 pub(crate) use lower::Lowering;
 pub use page::{FunctionInfo, functions_page, scalar_functions};

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use forebay_core::cells::Cells;
 use forebay_core::digest::digest;
 use forebay_core::ports::{CompiledService, CompiledView};
@@ -48,6 +48,16 @@ pub(crate) struct Service {
     request: Columns,
     /// Over the request columns, then the features of each view.
     program: Program,
+    reads: Vec<Vec<FeatureRead>>,
+}
+
+/// A feature of a view that a feature of a service reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeatureRead {
+    /// Place of the view among those that the service joins.
+    pub view: usize,
+    /// Place of the feature among the view's.
+    pub feature: usize,
 }
 
 /// What the catalog says of a version of a service.
@@ -98,11 +108,13 @@ impl Service {
         let inputs = inputs(&statement.request, &tables);
         let mut lowering = Lowering::new(&inputs).patient(session.patience());
         let mut expressions = Vec::with_capacity(projection.expr.len());
+        let mut reads = Vec::with_capacity(projection.expr.len());
         let mut features: Vec<Column> = Vec::with_capacity(projection.expr.len());
         for (expr, field) in projection.expr.iter().zip(plan.schema().fields()) {
             let name = field.name();
             check_feature(&object, body, name, &features)?;
             let typed = lowering.lower(expr).map_err(refused)?;
+            reads.push(reads_of(expr, &inputs, &statement.request, &tables));
             let Some(kept) = storable(typed.of) else {
                 let found = typed.sql();
                 let message = format!("feature {name} is of type {found}; {CAST_REMEDY}");
@@ -120,13 +132,20 @@ impl Service {
             });
         }
         let program = Program::of(&object, lowering, &expressions).map_err(refused)?;
-        Ok(Self::assemble(
+        let mut service = Self::assemble(
             identity,
             statement.request.clone(),
             tables,
             features,
             program,
-        ))
+        );
+        service.reads = reads;
+        Ok(service)
+    }
+
+    /// For each feature the features of views that it reads.
+    pub(crate) fn reads(&self) -> &[Vec<FeatureRead>] {
+        &self.reads
     }
 
     fn assemble(
@@ -166,8 +185,30 @@ impl Service {
             views,
             request: Columns::new(owner, columns),
             program,
+            reads: Vec::new(),
         }
     }
+}
+
+/// The features of views that `expr` reads, which stand behind the request columns in `inputs`.
+fn reads_of(
+    expr: &Expr,
+    inputs: &[Input],
+    request: &[Column],
+    tables: &Tables,
+) -> Vec<FeatureRead> {
+    let columns = expr.column_refs();
+    let read = |input: &Input| columns.iter().any(|column| input.is(column));
+    let mut places = inputs.iter().map(read).skip(request.len());
+    let mut reads = Vec::new();
+    for (view, lookup) in tables.lookups.iter().enumerate() {
+        for feature in 0..lookup.view.features().fields().len() {
+            if places.next() == Some(true) {
+                reads.push(FeatureRead { view, feature });
+            }
+        }
+    }
+    reads
 }
 
 /// The tables as the planner sees them. A view has its features alone: its key is the request's.

@@ -30,6 +30,8 @@ pub(super) struct Compiled {
     pub(super) states: States,
     pub(super) fold: Fold,
     pub(super) features: Vec<Column>,
+    /// For each feature the aggregates that it reads.
+    pub(super) aggregates: Vec<Vec<usize>>,
     /// Over the key columns, the moment and the aggregates, in this order.
     pub(super) finish: Program,
 }
@@ -67,6 +69,7 @@ pub(super) fn compile(session: &Session, subject: Subject<'_>) -> Result<Compile
         states,
         fold,
         features: post.features,
+        aggregates: post.aggregates,
         finish: post.finish,
     })
 }
@@ -297,6 +300,8 @@ struct Post {
     features: Vec<Column>,
     /// For each feature the column that it is, if it is one.
     plain: Vec<Option<datafusion::common::Column>>,
+    /// For each feature the aggregates that it reads.
+    aggregates: Vec<Vec<usize>>,
     finish: Program,
 }
 
@@ -306,6 +311,7 @@ impl Post {
         let inputs = inputs_of_post(subject, matched, states);
         let mut lowering = Lowering::new(&inputs).patient(subject.patience);
         let (mut features, mut plain, mut slots) = (Vec::new(), Vec::new(), Vec::new());
+        let mut aggregates = Vec::new();
         for (name, expr) in &matched.outputs {
             check_columns(subject, &inputs, expr)?;
             if is_identity(subject, matched, name, expr) {
@@ -322,6 +328,9 @@ impl Post {
             };
             slots.push(typed.slot);
             plain.push(as_column(expr).cloned());
+            let columns = expr.column_refs();
+            let read = |index: &usize| columns.contains(&aggregate_column(*index));
+            aggregates.push((0..states.aggregates.len()).filter(read).collect());
             features.push(Column {
                 name: name.clone(),
                 data_type: kept,
@@ -346,6 +355,7 @@ impl Post {
         Ok(Self {
             features,
             plain,
+            aggregates,
             finish,
         })
     }

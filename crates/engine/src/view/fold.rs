@@ -104,6 +104,11 @@ impl Fold {
         &self.needed
     }
 
+    /// Whether there is a WHERE that is not simply true.
+    pub(super) fn is_filtered(&self) -> bool {
+        self.predicate.is_some()
+    }
+
     /// The rows that count.
     pub(super) fn run(&self, batch: &RecordBatch) -> PortResult<FoldBatch> {
         let mut columns = self.columns.pick(batch)?;

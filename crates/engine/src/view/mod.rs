@@ -46,6 +46,8 @@ pub(crate) struct View {
     source: Arc<SourceDef>,
     key_columns: Vec<usize>,
     features: SchemaRef,
+    /// For each feature the aggregates that it reads.
+    aggregates: Vec<Vec<usize>>,
     fold: Fold,
     finish: Program,
 }
@@ -104,6 +106,7 @@ impl View {
             source: Arc::clone(source),
             key_columns: compiled.key,
             features: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            aggregates: compiled.aggregates,
             fold: compiled.fold,
             finish: compiled.finish,
         })
@@ -112,6 +115,16 @@ impl View {
     /// The source that it scans.
     pub(crate) fn source(&self) -> &Arc<SourceDef> {
         &self.source
+    }
+
+    /// Whether it counts only some rows.
+    pub(crate) fn is_filtered(&self) -> bool {
+        self.fold.is_filtered()
+    }
+
+    /// For each feature the aggregates of the spec that it reads.
+    pub(crate) fn aggregates(&self) -> &[Vec<usize>] {
+        &self.aggregates
     }
 }
 

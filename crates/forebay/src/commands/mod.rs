@@ -12,11 +12,13 @@ use crate::cli::Command;
 mod apply;
 mod diff;
 mod doctor;
+mod feature_tests;
 mod functions;
 mod gap;
 mod get;
 mod profile;
 mod progress;
+mod question;
 mod rebuild;
 mod remote;
 mod replay;
@@ -45,6 +47,10 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Verify(args) => verify::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Test(args) => feature_tests::run(&args),
+        Command::Show(args) => question::run("SHOW", &args),
+        Command::Describe(args) => question::run("DESCRIBE", &args),
+        Command::Explain(args) => question::run("EXPLAIN", &args),
         Command::Functions(args) => functions::run(&args),
         Command::Rebuild(args) => rebuild::run(&args),
         Command::Gap(args) => gap::run(&args.command),

@@ -23,12 +23,19 @@ use super::app::App;
 use super::blocking::blocking;
 use super::plannings::Caller;
 use super::{gaps, rebuild, verify};
+use crate::explanation::with_tiles;
 
 /// Body of `plan` and `apply`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DefinitionsBody {
     files: Vec<FileBody>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QuestionBody {
+    statement: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -48,6 +55,7 @@ impl AdminPort for Admin {
         [
             ("plan", "what applying definitions would change; JSON {\"files\": [{\"path\", \"text\"}]}"),
             ("apply", "apply definitions; the same body"),
+            ("answer", "SHOW, DESCRIBE or EXPLAIN over the definitions in force; JSON {\"statement\"}"),
             ("rebuild", "make the state of a view, or of all views of a source, anew from the archive; JSON {\"name\"}"),
             (
                 "verify",
@@ -71,6 +79,7 @@ impl AdminPort for Admin {
                 let (app, body) = (Arc::clone(&self.0), parse(action, body)?);
                 json_bytes(&blocking(move || rebuild::run(&app, &body)).await?)
             }
+            "answer" => self.answer(body).await,
             "status" => self.status().await,
             "gap_list" => json_bytes(&gaps::list(&self.0)),
             "gap_accept" => {
@@ -106,6 +115,13 @@ impl Admin {
         })
         .await?;
         json_bytes(&json!({ "changes": changes }))
+    }
+
+    async fn answer(&self, body: &[u8]) -> PortResult<Vec<u8>> {
+        let QuestionBody { statement } = parse("answer", body)?;
+        let catalog = self.0.catalog();
+        let answer = blocking(move || Ok(with_tiles(&catalog, catalog.answer(&statement)?)));
+        json_bytes(&answer.await?)
     }
 
     async fn status(&self) -> PortResult<Vec<u8>> {

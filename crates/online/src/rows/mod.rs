@@ -65,6 +65,7 @@ use arrow_schema::DataType;
 pub(crate) use forebay_core::aggregate::ColumnKind;
 use forebay_core::bytes::Reader;
 use forebay_core::time::Micros;
+use forebay_core::view::ViewSpec;
 
 use crate::error::{OnlineError, OnlineResult};
 use crate::format::{Decoded, TILE_VERSION};
@@ -78,6 +79,9 @@ pub(crate) use buffer::RowBuffer;
 pub(crate) use view::{ColumnView, RowView, passes};
 
 const HEADER_BYTES: usize = 36;
+
+/// Most rows of a tile whose span can still be split.
+pub(crate) const TILE_MAX_ROWS: usize = 32;
 
 const FORM_WORDS: u8 = 1;
 const FORM_RAW: u8 = 2;
@@ -94,6 +98,48 @@ pub(crate) fn kind_of(data_type: &DataType) -> OnlineResult<ColumnKind> {
         OnlineError::Mismatch(format!(
             "a tile cannot hold an argument of type {data_type}"
         ))
+    })
+}
+
+/// What a tile of a view takes at most, by the layout above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TileBytes {
+    /// Of each row, bits, beside the bytes of its texts.
+    pub row_bits: usize,
+    /// Of the tile, bytes, however many rows it has; beside its key.
+    pub beside: usize,
+    /// Most rows of a tile.
+    pub rows_most: usize,
+}
+
+/// What a tile of the view `spec` takes at most.
+///
+/// # Errors
+/// An argument of a type that tiles do not hold.
+pub fn tile_bytes(spec: &ViewSpec) -> OnlineResult<TileBytes> {
+    // Widths of a time, a partition and an offset.
+    let mut row_bits = 8 * (8 + 4 + 8) + spec.filters;
+    let mut beside = HEADER_BYTES;
+    for argument in &spec.arguments {
+        // The column's head, and a bit of NULL.
+        beside += 3;
+        row_bits += 1;
+        match kind_of(argument)? {
+            ColumnKind::Bool => row_bits += 1,
+            ColumnKind::Text => row_bits += 8 * 4,
+            // A base, unless they are kept as they are.
+            ColumnKind::Float | ColumnKind::Int | ColumnKind::Timestamp => {
+                beside += 8;
+                row_bits += 8 * 8;
+            }
+        }
+    }
+    // A bitmap ends with a whole byte.
+    beside += 2 * spec.arguments.len() + spec.filters;
+    Ok(TileBytes {
+        row_bits,
+        beside,
+        rows_most: TILE_MAX_ROWS,
     })
 }
 

@@ -176,3 +176,67 @@ fn golden_bytes_of_blocks_without_columns_of_times_at_both_ends_and_of_one_row()
     let one = "01 000000 01000000 feffffffffffffff feffffffffffffff ffffffffffffff7f 03000000";
     assert_golden(&[], 0, &[row((-2, 3, i64::MAX))], one);
 }
+
+#[test]
+fn a_tile_takes_no_more_than_is_said() {
+    use arrow_schema::DataType;
+    use forebay_core::time::timestamp_type;
+    let arguments = [
+        DataType::Float64,
+        DataType::Int64,
+        timestamp_type(),
+        DataType::Boolean,
+        DataType::Utf8,
+    ];
+    let spec = ViewSpec {
+        id: 1,
+        name: "v".into(),
+        version: 1,
+        entity: "e".into(),
+        source: "s".into(),
+        key: Vec::new(),
+        arguments: arguments.to_vec(),
+        filters: 2,
+        partials: Vec::new(),
+        aggregates: Vec::new(),
+        ttl_us: None,
+        digest: String::new(),
+    };
+    let kinds = arguments
+        .each_ref()
+        .map(|of| ColumnKind::of(of).expect("a tile holds it"));
+    let most = tile_bytes(&spec).expect("a tile holds it");
+    for rows in [2, most.rows_most] {
+        // Places and values as far apart as they go, and a NULL in each column.
+        let row = |index: usize| -> Row {
+            let far = index % 2 == 0;
+            let integer = if far { i64::MIN } else { i64::MAX };
+            let partition = if far { i32::MIN } else { i32::MAX };
+            let values = match index {
+                0 => vec![Value::Null; 5],
+                _ => vec![
+                    Value::Float(0.1 * index as f64),
+                    Value::Int(integer),
+                    Value::Timestamp(integer),
+                    Value::Bool(far),
+                    Value::Text("ab".into()),
+                ],
+            };
+            // Places ascend, and the last one is as far from the first as it can be.
+            let time = match index + 1 == rows {
+                true => i64::MAX,
+                false => i64::MIN + index as i64,
+            };
+            ((time, partition, integer), values, vec![far, !far])
+        };
+        let rows: Vec<Row> = (0..rows).map(row).collect();
+        let texts = 2 * (rows.len() - 1);
+        let bytes = encoded(&kinds, spec.filters, &rows).len();
+        let said = most.beside + (most.row_bits * rows.len()).div_ceil(8) + texts;
+        assert!(bytes <= said, "{bytes} of {said}");
+        // A full tile has values as far apart as they go. What is said counts a base of the doubles
+        // too, and each bitmap's last byte as a whole one.
+        let is_full = rows.len() == most.rows_most;
+        assert!(!is_full || said <= bytes + 8 + 12, "{bytes} of {said}");
+    }
+}

@@ -28,6 +28,7 @@ mod zones;
 
 use super::function::Function;
 use time_parts::DATE_PART_EPOCH;
+pub(crate) use time_text::parse as parse_time;
 
 /// The families of each file: what they are about, and their functions.
 const FILES: &[&[(&str, &[Function])]] = &[
