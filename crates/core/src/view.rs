@@ -48,10 +48,15 @@ pub struct AggregateSpec {
 }
 
 impl AggregateSpec {
-    /// Whether there are events over which it has no value: a sum of integers may not fit.
+    /// Whether there are events over which it has no value: a sum of integers may not fit, distinct
+    /// values may be too many to tell.
     #[must_use]
     pub fn may_fail(&self) -> bool {
-        self.kind == AggregateKind::Sum && self.data_type == DataType::Int64
+        match self.kind {
+            AggregateKind::Sum => self.data_type == DataType::Int64,
+            AggregateKind::CountDistinct => true,
+            _ => false,
+        }
     }
 }
 

@@ -60,18 +60,17 @@ impl<const GREATEST: bool> State for By<GREATEST> {
     }
 
     fn heap_bytes(&self) -> usize {
-        let texts = |best: &Box<Best>| heap_bytes(&best.by) + heap_bytes(&best.value);
-        self.0
-            .as_ref()
-            .map_or(0, |best| size_of::<Best>() + texts(best))
+        self.0.as_deref().map_or(0, |best| {
+            size_of::<Best>() + heap_bytes(&best.by) + heap_bytes(&best.value)
+        })
     }
 
     fn update(&mut self, arguments: &[Value], order: RowOrder) {
         let [value, by] = arguments else {
             panic!("a state of two arguments was given {arguments:?}")
         };
-        let better = |best: &Box<Best>| Self::beats(by, order, best);
-        if *by != Value::Null && self.0.as_ref().is_none_or(better) {
+        let better = |best: &Best| Self::beats(by, order, best);
+        if *by != Value::Null && self.0.as_deref().is_none_or(better) {
             self.0 = Some(Box::new(Best {
                 by: canonical_value(by),
                 order,
