@@ -25,7 +25,8 @@ pub(crate) use last::last_value_function;
 /// a window function.
 pub(crate) const LAST_VALUE: &str = "forebay_last_value";
 
-/// Version of the functions' meaning: part of every view's digest.
+/// Version of all functions' meaning: part of every view's digest. It stays: a function that comes
+/// to mean something else gets a version of its own ([`aggregate_version`]).
 pub(crate) const FUNCTIONS_VERSION: u32 = 1;
 
 /// All aggregate functions, ours in the place of the inexact ones.
@@ -41,6 +42,20 @@ pub(crate) fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
         .collect();
     functions.push(last_value_function());
     functions
+}
+
+/// Version of the meaning of an aggregate; above 1 it is part of the digest of every definition
+/// that uses it. 2: sums of integers are exact or an error, moments of integers are rounded once.
+pub(crate) fn aggregate_version(kind: AggregateKind) -> u32 {
+    match kind {
+        AggregateKind::Sum
+        | AggregateKind::Avg
+        | AggregateKind::VarPop
+        | AggregateKind::VarSamp
+        | AggregateKind::StddevPop
+        | AggregateKind::StddevSamp => 2,
+        _ => 1,
+    }
 }
 
 /// The aggregate that a function of DataFusion is, if a view can keep it.

@@ -29,6 +29,7 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 mod value;
+mod versions;
 
 pub(crate) use code::{Code, Evaluated, Slot};
 pub(crate) use desugar::desugar;
@@ -40,3 +41,4 @@ pub use page::{FunctionInfo, functions_page, scalar_functions};
 pub(crate) use planner::Operators;
 pub(crate) use refusal::Refusal;
 pub(crate) use shell::shells;
+pub(crate) use versions::versions;
