@@ -17,6 +17,7 @@ mod label;
 mod memory;
 mod name;
 mod nodes;
+mod outputs;
 mod parse;
 mod patience;
 mod probe;
@@ -25,6 +26,7 @@ mod remedies;
 mod scalar;
 mod service;
 mod session;
+mod substitute;
 mod view;
 
 pub use batch::BatchEngine;

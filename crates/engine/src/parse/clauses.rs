@@ -33,6 +33,7 @@ impl Cursor<'_> {
             self.expect_words(&["EXISTS"])?;
             true
         };
+        self.refuse_if_not_exists()?;
         let mut name = self.name(&format!("the name of the {kind}"))?;
         let definition = if create {
             let definition = self.definition(kind, &name)?;
@@ -105,7 +106,9 @@ impl Cursor<'_> {
     /// `name TYPE [NOT NULL | NULL]`.
     pub(super) fn column(&mut self) -> Result<Column> {
         let name = self.column_name("a column's name")?;
+        self.behind_column_name(&name)?;
         let data_type = self.data_type(&name)?;
+        self.behind_type(&name)?;
         let nullable = if self.take_word("NOT") {
             self.expect_words(&["NULL"])?;
             false
@@ -113,6 +116,7 @@ impl Cursor<'_> {
             self.take_word("NULL");
             true
         };
+        self.behind_type(&name)?;
         Ok(Column {
             name,
             data_type,

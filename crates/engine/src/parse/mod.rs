@@ -11,6 +11,9 @@ mod bounds;
 mod caps;
 mod clauses;
 mod cursor;
+mod foreign;
+mod hints;
+mod interval;
 mod monitor;
 mod objects;
 mod query;
@@ -20,12 +23,14 @@ mod steps;
 #[cfg(test)]
 mod tests;
 mod text;
+mod windows;
 
 pub(crate) use cursor::{Cursor, label_query, parse_query};
+pub(crate) use interval::{Interval, parse_interval};
 pub(crate) use query::{ident_name, plain_name, refuse_clauses, relations};
 pub use statement::ObjectKind;
 pub(crate) use statement::{Definition, ServiceStatement, Statement, ViewStatement};
-pub(crate) use text::{DIALECT, QueryText, lower_first};
+pub(crate) use text::{DIALECT, QueryText, lower_first, position};
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 use forebay_core::limits::DEFINITION_FILE_MAX_BYTES;
@@ -50,6 +55,8 @@ pub(crate) fn parse_file(file: &str, text: &str, patience: &Patience) -> Result<
         );
         return Err(EngineError::Limit { at, message });
     }
+    // Editors put a mark of the byte order in front, which no one sees.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let tokens = Tokenizer::new(&DIALECT, text)
         .tokenize_with_location()
         .map_err(|e| tokenizer_error(file, &e))?;

@@ -4,7 +4,10 @@
 
 use std::fmt;
 
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
+use datafusion::logical_expr::Expr;
+use datafusion::sql::sqlparser::tokenizer::{Location as Position, Span};
 
 const BEGIN: char = '\u{2}';
 const BETWEEN: char = '\u{1f}';
@@ -15,6 +18,8 @@ const END: char = '\u{3}';
 pub(crate) struct Refusal {
     /// A word of the text, where it stands.
     pub(crate) word: Option<String>,
+    /// Which of the words: the nearest to this place.
+    pub(crate) near: Option<Position>,
     /// What is not taken, and what to write.
     pub(crate) message: String,
 }
@@ -24,6 +29,7 @@ impl Refusal {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             word: None,
+            near: None,
             message: message.into(),
         }
     }
@@ -32,8 +38,21 @@ impl Refusal {
     pub(crate) fn at(word: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             word: Some(word.into()),
+            near: None,
             message: message.into(),
         }
+    }
+
+    /// The same, about what stands at `near`, if nothing nearer is known.
+    pub(crate) fn near(mut self, near: Option<Position>) -> Self {
+        self.near = self.near.or(near);
+        self
+    }
+
+    /// The same, about a piece of a syntax tree.
+    pub(crate) fn within_span(self, span: Span) -> Self {
+        let known = span != Span::empty();
+        self.near(known.then_some(span.start))
     }
 
     /// The refusal that travels in `error`, if one does.
@@ -41,9 +60,17 @@ impl Refusal {
         let words = error.to_string();
         let (_, rest) = words.split_once(BEGIN)?;
         let (word, rest) = rest.split_once(BETWEEN)?;
+        let (near, rest) = rest.split_once(BETWEEN)?;
         let (message, _) = rest.split_once(END)?;
+        let near = near.split_once(':').and_then(|(line, column)| {
+            Some(Position {
+                line: line.parse().ok()?,
+                column: column.parse().ok()?,
+            })
+        });
         Some(Self {
             word: (!word.is_empty()).then(|| word.to_owned()),
+            near,
             message: message.to_owned(),
         })
     }
@@ -58,8 +85,31 @@ impl fmt::Display for Refusal {
 impl From<Refusal> for DataFusionError {
     fn from(refusal: Refusal) -> Self {
         let word = refusal.word.unwrap_or_default();
-        Self::Plan(format!("{BEGIN}{word}{BETWEEN}{}{END}", refusal.message))
+        let near = refusal.near;
+        let near = near.map_or_else(String::new, |near| format!("{}:{}", near.line, near.column));
+        Self::Plan(format!(
+            "{BEGIN}{word}{BETWEEN}{near}{BETWEEN}{}{END}",
+            refusal.message
+        ))
     }
+}
+
+/// Where the first column of `expr` stands in the text, if it has one.
+pub(crate) fn position_of(expr: &Expr) -> Option<Position> {
+    let mut found = None;
+    let walked = expr.apply(|e| {
+        if let Expr::Column(column) = e
+            && let Some(span) = column.spans.first()
+        {
+            found = Some(Position {
+                line: span.start.line,
+                column: span.start.column,
+            });
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    walked.ok().and(found)
 }
 
 #[cfg(test)]
@@ -71,7 +121,9 @@ mod tests {
         let refusal = Refusal::at("lower", "lower takes VARCHAR; write CAST(..)");
         let inner = DataFusionError::from(refusal.clone());
         let outer = DataFusionError::Execution(format!("coercion failed with: {inner}; really"));
-        assert_eq!(Refusal::within(&outer), Some(refusal));
+        assert_eq!(Refusal::within(&outer), Some(refusal.clone()));
+        let placed = refusal.near(Some(Position { line: 3, column: 7 }));
+        assert_eq!(Refusal::within(&placed.clone().into()), Some(placed));
         let plain = Refusal::new("nothing is there");
         assert_eq!(Refusal::within(&plain.clone().into()), Some(plain));
         assert_eq!(Refusal::within(&DataFusionError::Plan("x".into())), None);

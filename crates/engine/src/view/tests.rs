@@ -22,7 +22,9 @@ use crate::catalog::{Catalog, DefinitionFile};
 use crate::error::Result;
 use crate::view::View;
 
+mod accepted;
 mod refusals;
+mod windows;
 
 const BASE: &str = "
 CREATE SOURCE events (
