@@ -5,24 +5,25 @@ use super::*;
 use crate::remedies::Row;
 
 /// What a view keeps and gives, without its identity.
-fn meaning(
-    view: &View,
-) -> (
-    Vec<usize>,
-    Vec<PartialSpec>,
-    Vec<(AggregateKind, Window)>,
-    Vec<String>,
-) {
+#[derive(Debug, PartialEq)]
+struct Meaning {
+    key: Vec<usize>,
+    partials: Vec<PartialSpec>,
+    aggregates: Vec<(AggregateKind, Window)>,
+    features: Vec<String>,
+}
+
+fn meaning(view: &View) -> Meaning {
     let spec = view.spec();
     let aggregates = spec.aggregates.iter().map(|a| (a.kind, a.window));
     let features = view.features();
     let features = features.fields().iter().map(|f| f.name().clone());
-    (
-        view.key_columns().to_vec(),
-        spec.partials.clone(),
-        aggregates.collect(),
-        features.collect(),
-    )
+    Meaning {
+        key: view.key_columns().to_vec(),
+        partials: spec.partials.clone(),
+        aggregates: aggregates.collect(),
+        features: features.collect(),
+    }
 }
 
 /// A head and a SELECT, and a SELECT of entity e that means the same.
