@@ -31,6 +31,7 @@ pub mod progress;
 pub mod scope;
 pub mod settlement;
 pub mod source;
+pub mod tables;
 pub mod time;
 pub mod value;
 pub mod view;

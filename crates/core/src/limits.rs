@@ -35,6 +35,8 @@ pub const PLANNINGS_MAX: usize = 4;
 pub const SQL_MAX_SET_BRANCHES: usize = 64;
 /// Name of an object, a column or a feature, bytes.
 pub const NAME_MAX_BYTES: usize = 255;
+/// Bytes of the name of a table in the archive, and so of a source.
+pub const TABLE_NAME_MAX_BYTES: usize = 128;
 /// Name of a Kafka topic, bytes (Kafka's own limit).
 pub const TOPIC_NAME_MAX_BYTES: usize = 249;
 /// Columns of one source.

@@ -48,10 +48,9 @@ impl Label {
         };
         let query = label_query(expression, &source.name)?;
         refuse_clauses(object, expression, &query, false)?;
-        let planned = |error| planning_error(object, expression, error);
         let plan = session
             .plan(query, &[(source.name.clone(), source.schema())])
-            .map_err(planned)?;
+            .map_err(|unplanned| planning_error(object, expression, unplanned))?;
         let expr = match &plan {
             LogicalPlan::Projection(projection)
                 if matches!(*projection.input, LogicalPlan::TableScan(_)) =>
@@ -64,7 +63,7 @@ impl Label {
                 );
             }
         };
-        let expr = unqualified(expr).map_err(planned)?;
+        let expr = unqualified(expr).map_err(|error| planning_error(object, expression, error))?;
         let read: Vec<String> = expr
             .column_refs()
             .into_iter()
@@ -105,7 +104,9 @@ impl Label {
 fn unqualified(expr: &Expr) -> std::result::Result<Expr, DataFusionError> {
     let plain = expr.clone().transform_up(|e| match e {
         Expr::Column(column) => {
-            let column = Column::new_unqualified(column.name);
+            let mut plain = Column::new_unqualified(column.name);
+            plain.spans = column.spans;
+            let column = plain;
             Ok(Transformed::yes(Expr::Column(column)))
         }
         other => Ok(Transformed::no(other)),

@@ -18,6 +18,7 @@ mod label;
 mod memory;
 mod name;
 mod nodes;
+mod outputs;
 mod parse;
 mod patience;
 mod probe;
@@ -26,6 +27,7 @@ mod remedies;
 mod scalar;
 mod service;
 mod session;
+mod substitute;
 mod view;
 
 pub use batch::BatchEngine;

@@ -3,6 +3,7 @@
 
 use forebay_core::limits::{NAME_MAX_BYTES, TOPIC_NAME_MAX_BYTES};
 use forebay_core::source::meta;
+use forebay_core::tables::{OWN_TABLES, table_name_fault};
 
 /// Columns that the archive adds to those of a source.
 const ARCHIVE_COLUMNS: [&str; 6] = [
@@ -23,6 +24,20 @@ pub(crate) fn fault(name: &str) -> Option<String> {
         "\"{name}\" must have 1 to {NAME_MAX_BYTES} bytes and not begin with an underscore (those are Forebay's own)"
     );
     (!is_one).then_some(words)
+}
+
+/// The same of a source, by whose name the archive keeps a table.
+pub(crate) fn source_fault(name: &str) -> Option<String> {
+    if let Some(fault) = fault(name) {
+        return Some(fault);
+    }
+    if OWN_TABLES.contains(&name) {
+        return Some(format!(
+            "\"{name}\" is a table that the archive has of its own; rename it"
+        ));
+    }
+    let fault = table_name_fault(name)?;
+    Some(format!("\"{name}\" names a table of the archive: {fault}"))
 }
 
 /// The same of a column that events, requests or keys bring. Their names are other people's, so an
@@ -54,6 +69,8 @@ pub(crate) fn topic_fault(topic: &str, suffix: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use forebay_core::limits::TABLE_NAME_MAX_BYTES;
+
     use super::*;
 
     #[test]
@@ -87,6 +104,32 @@ mod tests {
         for none in ["", &format!("{longest}n")] {
             let words = column_fault(none).unwrap_or_default();
             assert!(words.contains("1 to 255 bytes"), "{none}: {words}");
+        }
+    }
+
+    #[test]
+    fn a_source_has_a_name_that_a_table_can_have() {
+        let longest = "n".repeat(TABLE_NAME_MAX_BYTES);
+        for name in ["orders", "Orders-2.x", longest.as_str()] {
+            assert_eq!(source_fault(name), None, "{name}");
+        }
+        for (none, wanted) in [
+            ("my orders", "use up to 128 letters"),
+            ("b\u{e4}r", "use up to 128 letters"),
+            (".x", "no dot in front"),
+            (&format!("{longest}n"), "use up to 128 letters"),
+            (
+                "dead_letters",
+                "a table that the archive has of its own; rename it",
+            ),
+            (
+                "settlements",
+                "a table that the archive has of its own; rename it",
+            ),
+            ("_x", "underscore"),
+        ] {
+            let words = source_fault(none).unwrap_or_default();
+            assert!(words.contains(wanted), "{none}: {words}");
         }
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{TableReference, plan_err};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::context::SessionContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -26,13 +26,15 @@ use datafusion::logical_expr::{
 };
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
-use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::ast::{self, Spanned};
+use datafusion::sql::sqlparser::tokenizer::Location as Position;
 use forebay_core::time::timestamp_type;
 
 use crate::functions::{aggregate_functions, planned_name};
 use crate::nodes;
+use crate::parse::position;
 use crate::patience::{GivenUp, Patience};
-use crate::scalar::{Operators, desugar, shells};
+use crate::scalar::{Operators, bare_aggregate, desugar, shells};
 
 /// DataFusion, set up. Cheap to share, nothing in it changes.
 #[derive(Clone)]
@@ -110,12 +112,57 @@ impl Session {
     }
 
     /// The checked plan of `query` over `tables`.
+    ///
+    /// # Errors
+    /// What DataFusion or `scalar` do not take, with the output that it is in.
     pub(crate) fn plan(
+        &self,
+        query: ast::Query,
+        tables: &[(String, SchemaRef)],
+    ) -> Result<LogicalPlan, Unplanned> {
+        let whole = query.clone();
+        self.planned(query, tables).map_err(|error| Unplanned {
+            near: self.culprit(&whole, tables, &error),
+            error,
+        })
+    }
+
+    /// Where the output of `query` begins that alone gives `error`. Nothing else in the text is
+    /// known to DataFusion where it says that a type does not fit.
+    fn culprit(
+        &self,
+        query: &ast::Query,
+        tables: &[(String, SchemaRef)],
+        error: &DataFusionError,
+    ) -> Option<Position> {
+        let ast::SetExpr::Select(select) = query.body.as_ref() else {
+            return None;
+        };
+        let words = error.to_string();
+        let fails = |item: ast::SelectItem| {
+            let mut alone = query.clone();
+            if let ast::SetExpr::Select(select) = alone.body.as_mut() {
+                select.projection = vec![item];
+            }
+            let planned = self.planned(alone, tables);
+            planned.is_err_and(|error| error.to_string() == words)
+        };
+        let one = ast::Expr::Value(ast::Value::Null.into());
+        // It is in FROM or in WHERE.
+        if select.projection.is_empty() || fails(ast::SelectItem::UnnamedExpr(one)) {
+            return None;
+        }
+        let mut items = select.projection.iter();
+        let item = items.find(|item| self.goes_on().is_ok() && fails((*item).clone()))?;
+        position(item.span())
+    }
+
+    fn planned(
         &self,
         mut query: ast::Query,
         tables: &[(String, SchemaRef)],
     ) -> Result<LogicalPlan> {
-        desugar(&mut query, &|name| self.aggregate(name).is_some())?;
+        desugar(&mut query, &|name| self.is_aggregate(name))?;
         let provider = Tables::new(self, tables);
         let planner =
             SqlToRel::new_with_options(&provider, parser_options(self.state.config_options()));
@@ -132,6 +179,17 @@ impl Session {
         Ok(plan)
     }
 
+    /// Whether `name` is an aggregate or another function over a window.
+    fn is_aggregate(&self, name: &str) -> bool {
+        self.aggregate(name).is_some() || self.state.window_functions().contains_key(name)
+    }
+
+    /// The first aggregate of `query` that has no window, and where it stands.
+    pub(crate) fn bare_aggregate(&self, query: &ast::Query) -> Option<(String, Option<Position>)> {
+        let (name, span) = bare_aggregate(query, &|name| self.aggregate(name).is_some())?;
+        Some((name, position(span)))
+    }
+
     /// The aggregate function that goes by `name` in SQL.
     pub(crate) fn aggregate(&self, name: &str) -> Option<Arc<AggregateUDF>> {
         let functions = self.state.aggregate_functions();
@@ -139,8 +197,23 @@ impl Session {
     }
 }
 
+/// With the place of each column in the text.
 fn parser_options(options: &ConfigOptions) -> ParserOptions {
-    ParserOptions::from(&options.sql_parser)
+    ParserOptions::from(&options.sql_parser).with_collect_spans(true)
+}
+
+/// Why a query has no plan.
+#[derive(Debug)]
+pub(crate) struct Unplanned {
+    pub(crate) error: DataFusionError,
+    /// The output that it is in, where it is in one.
+    pub(crate) near: Option<Position>,
+}
+
+impl From<DataFusionError> for Unplanned {
+    fn from(error: DataFusionError) -> Self {
+        Self { error, near: None }
+    }
 }
 
 /// A schema of unqualified columns, all nullable: what compiled expressions run over.

@@ -20,6 +20,7 @@ use forebay_core::ports::{
     Archive, Beginnings, LogIdentity, RowStream, Scan, TableScan, TableSnapshot,
 };
 use forebay_core::progress::Applied;
+use forebay_core::tables::table_name_fault;
 use forebay_core::time::{Micros, PassingClock};
 use object_store::ObjectStore;
 use parking_lot::Mutex;
@@ -31,9 +32,6 @@ use crate::durable::DurableLocal;
 use crate::error::OfflineError;
 use crate::schema;
 use crate::table::{Table, note_checkpoint};
-
-/// Longest name of a table, a deployment or an owner, bytes.
-const NAME_MAX_BYTES: usize = 128;
 
 /// What an archive needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -290,20 +288,13 @@ impl DeltaArchive {
 /// # Errors
 /// [`OfflineError::Unfit`], with what a name may be.
 pub fn check_name(what: &str, name: &str) -> Result<(), OfflineError> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if !name.is_empty()
-        && name.len() <= NAME_MAX_BYTES
-        && !name.starts_with('.')
-        && name.chars().all(plain)
-    {
-        return Ok(());
+    match table_name_fault(name) {
+        None => Ok(()),
+        Some(why) => Err(OfflineError::Unfit {
+            what: format!("{what} `{name}`"),
+            why,
+        }),
     }
-    Err(OfflineError::Unfit {
-        what: format!("{what} `{name}`"),
-        why: format!(
-            "use up to {NAME_MAX_BYTES} letters, digits, `_`, `-` and `.`, with no dot in front"
-        ),
-    })
 }
 
 #[async_trait]

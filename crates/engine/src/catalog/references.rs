@@ -3,7 +3,9 @@
 //! refuses what is not there.
 
 use crate::error::{EngineError, Location, Result};
-use crate::parse::{Definition, ObjectKind, Statement, parse_query, relations};
+use crate::parse::{
+    Definition, ObjectKind, ServiceStatement, Statement, parse_query, refuse_clauses, relations,
+};
 use crate::service::REQUEST;
 
 /// A name that a statement uses, and where.
@@ -28,7 +30,9 @@ pub(super) fn references(statement: &Statement) -> Result<Vec<Reference>> {
     Ok(match &statement.definition {
         Definition::Source(_) | Definition::Entity(_) | Definition::Drop { .. } => Vec::new(),
         Definition::View(view) => {
-            let tables = relations(&parse_query(&view.body)?);
+            let query = parse_query(&view.body)?;
+            refuse_clauses(&statement.object(), &view.body, &query, false)?;
+            let tables = relations(&query);
             let mut references = vec![named(ObjectKind::Entity, &view.entity)];
             let mut tables = tables.into_iter();
             let (Some(source), None) = (tables.next(), tables.next()) else {
@@ -47,7 +51,7 @@ pub(super) fn references(statement: &Statement) -> Result<Vec<Reference>> {
             });
             references
         }
-        Definition::Service(service) => relations(&parse_query(&service.body)?)
+        Definition::Service(service) => checked(statement, service)?
             .into_iter()
             .filter(|table| table != REQUEST)
             .map(|view| Reference {
@@ -73,4 +77,14 @@ pub(super) fn references(statement: &Statement) -> Result<Vec<Reference>> {
             .map(|labels| named(ObjectKind::Source, &labels.source))
             .collect(),
     })
+}
+
+/// The tables of a service's query, whose clauses are those that a service may have.
+fn checked(
+    statement: &Statement,
+    service: &ServiceStatement,
+) -> Result<std::collections::BTreeSet<String>> {
+    let query = parse_query(&service.body)?;
+    refuse_clauses(&statement.object(), &service.body, &query, true)?;
+    Ok(relations(&query))
 }

@@ -37,6 +37,7 @@ impl Cursor<'_> {
             self.expect_words(&["EXISTS"])?;
             true
         };
+        self.refuse_if_not_exists()?;
         let mut name = self.name(&format!("the name of the {kind}"))?;
         let definition = if create {
             let definition = (Grammar::of(kind).clauses)(&mut self, &name)?;
@@ -85,7 +86,9 @@ impl Cursor<'_> {
     /// `name TYPE [NOT NULL | NULL]`.
     pub(super) fn column(&mut self) -> Result<Column> {
         let name = self.column_name("a column's name")?;
+        self.behind_column_name(&name)?;
         let data_type = self.data_type(&name)?;
+        self.behind_type(&name)?;
         let nullable = if self.take_word("NOT") {
             self.expect_words(&["NULL"])?;
             false
@@ -93,6 +96,7 @@ impl Cursor<'_> {
             self.take_word("NULL");
             true
         };
+        self.behind_type(&name)?;
         Ok(Column {
             name,
             data_type,

@@ -7,20 +7,24 @@ use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location as Position, Span, Token, TokenWithSpan};
 use forebay_core::limits::SQL_MAX_PARSER_STEPS;
-use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
+use forebay_core::time::Micros;
 
 use super::bounds;
+use super::hints::parser_message;
+use super::interval::{is_unit, parse_duration};
 use super::steps::Steps;
-use super::text::{QueryText, location, lower_first, source_slice};
+use super::text::{QueryText, location, source_slice};
+use super::windows;
 use crate::error::{EngineError, Location, Result};
 use crate::name;
 
 /// The query in `body`, all of it.
 pub(crate) fn parse_query(body: &QueryText) -> Result<ast::Query> {
     let mut cursor = Cursor::new(&body.file, "", body.tokens.clone());
-    let query = cursor.parsed(|parser| parser.parse_query())?;
+    let mut query = cursor.parsed(|parser| parser.parse_query())?;
     cursor.end()?;
     bounds::check(&cursor.start(), &query)?;
+    windows::write_out(&body.file, &mut query)?;
     Ok(*query)
 }
 
@@ -121,7 +125,7 @@ impl<'a> Cursor<'a> {
         self.place(0)
     }
 
-    fn place(&self, index: usize) -> Location {
+    pub(super) fn place(&self, index: usize) -> Location {
         let token = self.tokens.get(index).or_else(|| self.tokens.last());
         token.map_or_else(Location::default, |t| location(self.file, t.span.start))
     }
@@ -297,29 +301,38 @@ impl<'a> Cursor<'a> {
             _ => return self.expected("a quantity like '30'"),
         };
         self.advance();
-        let mut words: Vec<&str> = quantity.split_whitespace().collect();
         let unit = match self.peek() {
-            Token::Word(word) if words.len() == 1 && unit_micros(&word.value).is_some() => {
-                Some(word.value.clone())
-            }
-            Token::Word(word) if words.len() == 1 => {
+            Token::Word(word) if is_unit(&word.value) => Some(word.value.to_uppercase()),
+            Token::Word(word) if quantity.parse::<f64>().is_ok() => {
                 return self.expected(&format!(
                     "a unit after '{quantity}', not {word}: SECOND, MINUTE, HOUR, DAY"
                 ));
             }
             _ => None,
         };
-        if let Some(unit) = &unit {
+        if unit.is_some() {
             self.advance();
-            words.push(unit);
         }
-        parse_duration(&words).map_err(|message| EngineError::Syntax { at: start, message })
+        let mut field = unit;
+        if let Some(from) = &field
+            && self.take_word("TO")
+        {
+            let to = self.name("the last unit")?.to_uppercase();
+            field = Some(format!("{from} TO {to}"));
+        }
+        parse_duration(&quantity, field.as_deref())
+            .map_err(|message| EngineError::Syntax { at: start, message })
     }
 
     /// Nothing may follow.
     pub(super) fn end(&self) -> Result<()> {
+        let before = self.tokens(self.next.saturating_sub(1), self.next);
+        let is_filter = matches!(before, [token] if matches!(&token.token, Token::Word(w) if w.value.eq_ignore_ascii_case("FILTER")));
         match self.peek() {
             Token::EOF => Ok(()),
+            Token::LParen if is_filter => Err(self.syntax(
+                "FILTER stands before OVER; write count(*) FILTER (WHERE condition) OVER (..)",
+            )),
             _ => self.expected("the end of the statement"),
         }
     }
@@ -377,7 +390,7 @@ impl<'a> Cursor<'a> {
         let at = place.map_or_else(stopped, |position| location(self.file, position));
         EngineError::Syntax {
             at,
-            message: lower_first(&message),
+            message: parser_message(&message, self.all_tokens()),
         }
     }
 }
@@ -389,59 +402,4 @@ fn parse_place(text: &str) -> Option<Position> {
         line: line.parse().ok()?,
         column: column.parse().ok()?,
     })
-}
-
-fn unit_micros(unit: &str) -> Option<Micros> {
-    let unit = unit.to_ascii_lowercase();
-    match unit.as_str() {
-        "ms" => return Some(1_000),
-        "s" => return Some(SECOND_US),
-        "min" => return Some(MINUTE_US),
-        "h" => return Some(HOUR_US),
-        "d" => return Some(DAY_US),
-        _ => {}
-    }
-    match unit.trim_end_matches('s') {
-        "microsecond" => Some(1),
-        "millisecond" => Some(1_000),
-        "second" => Some(SECOND_US),
-        "minute" => Some(MINUTE_US),
-        "hour" => Some(HOUR_US),
-        "day" => Some(DAY_US),
-        "week" => Some(7 * DAY_US),
-        _ => None,
-    }
-}
-
-/// Quantities and units in turn.
-pub(super) fn parse_duration(words: &[&str]) -> Result<Micros, String> {
-    let all = words.join(" ");
-    if words.is_empty() || !words.len().is_multiple_of(2) {
-        return Err(format!(
-            "interval '{all}' needs a quantity and a unit, as in INTERVAL '30' MINUTE"
-        ));
-    }
-    let mut total: Micros = 0;
-    for pair in words.chunks_exact(2) {
-        let quantity: i64 = pair[0]
-            .parse()
-            .map_err(|_| format!("'{}' in interval '{all}' is no whole number", pair[0]))?;
-        let unit = unit_micros(pair[1]).ok_or_else(|| match pair[1].to_ascii_lowercase().trim_end_matches('s') {
-            "month" | "year" | "quarter" => {
-                format!("interval '{all}': a {} has no fixed length; write days, as in INTERVAL '30' DAY", pair[1])
-            }
-            _ => format!("interval '{all}': unknown unit {}; write SECOND, MINUTE, HOUR or DAY", pair[1]),
-        })?;
-        total = quantity
-            .checked_mul(unit)
-            .and_then(|part| total.checked_add(part))
-            .ok_or_else(|| format!("interval '{all}' is too long; at most 292,000 years fit"))?;
-    }
-    if total < 0 {
-        Err(format!(
-            "interval '{all}' is negative; write a positive one"
-        ))
-    } else {
-        Ok(total)
-    }
 }

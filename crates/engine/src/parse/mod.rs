@@ -12,7 +12,10 @@ mod caps;
 mod clauses;
 mod cursor;
 mod feature_test;
+mod foreign;
 mod grammar;
+mod hints;
+mod interval;
 mod monitor;
 mod objects;
 mod query;
@@ -23,19 +26,21 @@ mod steps;
 #[cfg(test)]
 mod tests;
 mod text;
+mod windows;
 
 pub(crate) use cursor::{Cursor, label_query, parse_query};
 pub(crate) use feature_test::{
     Cell, ExpectClause, GivenClause, GivenWords, Literal, Table, TestStatement,
 };
 pub(crate) use grammar::Grammar;
+pub(crate) use interval::{Interval, parse_interval};
 pub(crate) use query::{ident_name, plain_name, refuse_clauses, relations};
 pub(crate) use question::{Question, parse_question};
 pub use statement::ObjectKind;
 pub(crate) use statement::{Definition, ServiceStatement, Statement, ViewStatement};
 #[cfg(test)]
 pub(crate) use steps::Steps;
-pub(crate) use text::{DIALECT, QueryText, lower_first};
+pub(crate) use text::{DIALECT, QueryText, lower_first, position};
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 use forebay_core::limits::DEFINITION_FILE_MAX_BYTES;
@@ -81,6 +86,8 @@ fn tokens_of(file: &str, text: &str) -> Result<Vec<TokenWithSpan>> {
         );
         return Err(EngineError::Limit { at, message });
     }
+    // Editors put a mark of the byte order in front, which no one sees.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     Tokenizer::new(&DIALECT, text)
         .tokenize_with_location()
         .map_err(|e| tokenizer_error(file, &e))

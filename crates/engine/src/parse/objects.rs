@@ -10,7 +10,8 @@ use forebay_core::limits::{
 use forebay_core::source::{Column, SourceDef, SourceFormat};
 use forebay_core::time::{HOUR_US, Micros, SECOND_US, timestamp_type};
 
-use super::cursor::{Cursor, parse_duration};
+use super::cursor::Cursor;
+use super::interval::parse_duration;
 use super::statement::ViewStatement;
 use crate::error::{EngineError, Location, Result};
 use crate::name;
@@ -19,6 +20,12 @@ impl Cursor<'_> {
     /// Behind the name: `(columns, WATERMARK FOR c AS c - INTERVAL ..) WITH (..)`.
     pub(super) fn source(&mut self, name: &str) -> Result<SourceDef> {
         let start = self.here();
+        if let Some(fault) = name::source_fault(name) {
+            return Err(EngineError::Syntax {
+                at: self.place(self.index().saturating_sub(1)),
+                message: format!("the name of the source {fault}"),
+            });
+        }
         let mut columns = Vec::new();
         let mut watermark: Option<(String, Micros, Location)> = None;
         self.list(|cursor| {
@@ -34,6 +41,7 @@ impl Cursor<'_> {
             }
             Ok(())
         })?;
+        different_in_any_case(&columns)?;
         let columns = distinct_columns(columns)?;
         if columns.len() > SOURCE_MAX_COLUMNS {
             let message = format!(
@@ -144,6 +152,13 @@ impl Cursor<'_> {
 
     /// Behind the name: `(key columns)`.
     pub(super) fn entity(&mut self, name: &str) -> Result<EntityDef> {
+        if matches!(self.tokens(self.index(), self.index() + 2), [a, b] if a.token == Token::LParen && b.token == Token::RParen)
+        {
+            return Err(self.syntax(format!(
+                "entity {name} has no key; for features of everything bring a column with one value in each event: \
+                 CREATE ENTITY {name} (everything VARCHAR)"
+            )));
+        }
         let columns = self.list(|cursor| Ok((cursor.here(), cursor.column()?)))?;
         if let Some((at, column)) = columns
             .iter()
@@ -174,6 +189,11 @@ impl Cursor<'_> {
             None
         };
         self.options(&[])?;
+        if self.peek() == &Token::Comma {
+            return Err(self.syntax(
+                "a view belongs to one entity; write an entity whose key has the columns of both, or a view for each",
+            ));
+        }
         self.expect_words(&["AS"])?;
         Ok(ViewStatement {
             entity,
@@ -199,8 +219,7 @@ fn time_option(key: &str, text: &str, at: &Location) -> Result<Micros> {
             message,
         })
     };
-    let words: Vec<&str> = text.split_whitespace().collect();
-    match parse_duration(&words) {
+    match parse_duration(text, None) {
         Ok(time_us) if (SECOND_US..=SOURCE_TIME_OPTION_MAX_US).contains(&time_us) => Ok(time_us),
         Ok(_) => refuse(format!(
             "{key} = '{text}' must be from 1 second to {} hours (SOURCE_TIME_OPTION_MAX_US)",
@@ -208,6 +227,27 @@ fn time_option(key: &str, text: &str, at: &Location) -> Result<Micros> {
         )),
         Err(why) => refuse(format!("{key}: {why}; write {key} = '30 s'")),
     }
+}
+
+/// The archive finds columns by their names in any case.
+fn different_in_any_case(columns: &[(Location, Column)]) -> Result<()> {
+    for (index, (at, column)) in columns.iter().enumerate() {
+        let lower = column.name.to_lowercase();
+        let same = |(_, other): &&(Location, Column)| {
+            other.name != column.name && other.name.to_lowercase() == lower
+        };
+        if let Some((_, other)) = columns[..index].iter().find(same) {
+            let message = format!(
+                "columns {} and {} differ in case only, and the archive keeps one of them; rename one",
+                other.name, column.name
+            );
+            return Err(EngineError::Syntax {
+                at: at.clone(),
+                message,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Columns without their places, after the check that no name is given twice.

@@ -8,9 +8,11 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{self, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{self, Spanned, Visit, Visitor};
+use datafusion::sql::sqlparser::tokenizer::{Location as Position, Span};
 
-use super::text::QueryText;
+use super::hints::{instead_of_window, is_window_function};
+use super::text::{QueryText, position};
 use crate::error::{EngineError, Result};
 
 /// An identifier as SQL reads it: lower case unless quoted.
@@ -35,13 +37,20 @@ pub(crate) fn relations(query: &ast::Query) -> BTreeSet<String> {
     let mut names = Names::default();
     // The visitor never breaks.
     let _continue = query.visit(&mut names);
-    names.tables.difference(&names.own).cloned().collect()
+    names.tables
 }
 
 #[derive(Default)]
 struct Names {
     tables: BTreeSet<String>,
-    own: BTreeSet<String>,
+    queries: Vec<With>,
+}
+
+/// The WITH clause of a query that is being visited: its queries come first and see those before
+/// them, but not their own names.
+struct With {
+    names: Vec<String>,
+    seen: usize,
 }
 
 impl Visitor for Names {
@@ -53,14 +62,28 @@ impl Visitor for Names {
             .iter()
             .flat_map(|with| &with.cte_tables)
             .map(|table| ident_name(&table.alias.name));
-        self.own.extend(own);
+        self.queries.push(With {
+            names: own.collect(),
+            seen: 0,
+        });
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &ast::Query) -> ControlFlow<()> {
+        self.queries.pop();
+        if let Some(outer) = self.queries.last_mut() {
+            outer.seen = (outer.seen + 1).min(outer.names.len());
+        }
         ControlFlow::Continue(())
     }
 
     fn pre_visit_table_factor(&mut self, table: &ast::TableFactor) -> ControlFlow<()> {
         if let ast::TableFactor::Table { name, .. } = table {
-            self.tables
-                .insert(plain_name(name).unwrap_or_else(|| name.to_string()));
+            let name = plain_name(name).unwrap_or_else(|| name.to_string());
+            let own = |with: &With| with.names[..with.seen].contains(&name);
+            if !self.queries.iter().any(own) {
+                self.tables.insert(name);
+            }
         }
         ControlFlow::Continue(())
     }
@@ -78,10 +101,10 @@ pub(crate) fn refuse_clauses(
 ) -> Result<()> {
     match query.visit(&mut Clauses { joins }) {
         ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(Refusal { word, message }) => Err(EngineError::refused(
-            body.locate(word.as_deref()),
+        ControlFlow::Break(refusal) => Err(EngineError::refused(
+            body.locate_near(refusal.word.as_deref(), refusal.near),
             object,
-            message,
+            refusal.message,
         )),
     }
 }
@@ -89,7 +112,19 @@ pub(crate) fn refuse_clauses(
 /// A clause that is refused: the word that it begins with, and what to write instead.
 struct Refusal {
     word: Option<String>,
+    /// Where what is refused stands, or near it.
+    near: Option<Position>,
     message: String,
+}
+
+impl Refusal {
+    fn at(span: Span, message: impl Into<String>) -> Self {
+        Self {
+            word: None,
+            near: position(span),
+            message: message.into(),
+        }
+    }
 }
 
 struct Clauses {
@@ -97,6 +132,8 @@ struct Clauses {
 }
 
 const GROUP_BY: &str = "GROUP BY is not supported; write each aggregate as count(*) OVER (PARTITION BY key ORDER BY event_time)";
+const NEWEST: &str =
+    "the newest value of a key is last_value(x) OVER (PARTITION BY key ORDER BY event_time) AS x";
 const ONE_ROW: &str = "a definition answers one row for each key and moment";
 
 /// Clauses that the parser takes from other systems.
@@ -142,6 +179,7 @@ fn first(refusals: &[(bool, &str, &str)]) -> ControlFlow<Refusal> {
     match refusals.iter().find(|(found, _, _)| *found) {
         Some((_, word, message)) => ControlFlow::Break(Refusal {
             word: Some((*word).to_owned()),
+            near: None,
             message: (*message).to_owned(),
         }),
         None => ControlFlow::Continue(()),
@@ -152,8 +190,28 @@ impl Visitor for Clauses {
     type Break = Refusal;
 
     fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<Refusal> {
+        if let ast::SetExpr::Select(select) = query.body.as_ref()
+            && let Some(ast::Distinct::On(columns)) = &select.distinct
+        {
+            let near = columns.first().map_or_else(Span::empty, Spanned::span);
+            return ControlFlow::Break(Refusal {
+                word: Some("DISTINCT".to_owned()),
+                ..Refusal::at(
+                    near,
+                    format!("SELECT DISTINCT ON has no meaning here: {ONE_ROW}; {NEWEST}"),
+                )
+            });
+        }
+        if let Some(order) = &query.order_by {
+            return ControlFlow::Break(Refusal {
+                word: Some("ORDER".to_owned()),
+                ..Refusal::at(
+                    order.span(),
+                    format!("ORDER BY outside of OVER has no meaning here: {ONE_ROW}; drop it"),
+                )
+            });
+        }
         let limit = format!("LIMIT and FETCH have no meaning here: {ONE_ROW}; drop it");
-        let order = format!("ORDER BY outside of OVER has no meaning here: {ONE_ROW}; drop it");
         first(&[
             (
                 query.with.as_ref().is_some_and(|with| with.recursive),
@@ -162,7 +220,6 @@ impl Visitor for Clauses {
             ),
             (query.limit_clause.is_some(), "LIMIT", &limit),
             (query.fetch.is_some(), "FETCH", &limit),
-            (query.order_by.is_some(), "ORDER", &order),
             (
                 !query.locks.is_empty() || query.for_clause.is_some(),
                 "FOR",
@@ -202,12 +259,26 @@ impl Visitor for Clauses {
     }
 
     fn pre_visit_select(&mut self, select: &ast::Select) -> ControlFlow<Refusal> {
-        let grouped = match &select.group_by {
-            ast::GroupByExpr::All(_) => true,
-            ast::GroupByExpr::Expressions(columns, modifiers) => {
-                !columns.is_empty() || !modifiers.is_empty()
-            }
+        if let Some(refusal) = table_functions(select) {
+            return ControlFlow::Break(refusal);
+        }
+        let (grouped, by) = match &select.group_by {
+            ast::GroupByExpr::All(_) => (true, None),
+            ast::GroupByExpr::Expressions(columns, modifiers) => (
+                !columns.is_empty() || !modifiers.is_empty(),
+                columns
+                    .iter()
+                    .find(|by| matches!(by, ast::Expr::Function(_))),
+            ),
         };
+        if let Some(by) = by {
+            return ControlFlow::Break(Refusal {
+                word: Some("GROUP".to_owned()),
+                ..Refusal::at(by.span(), grouped_by(by))
+            });
+        }
+        let qualify =
+            format!("QUALIFY is not supported; {NEWEST}, another condition is a CASE in a feature");
         let distinct = format!("SELECT DISTINCT has no meaning here: {ONE_ROW}; drop DISTINCT");
         let joined = select.from.len() > 1 || select.from.iter().any(|from| !from.joins.is_empty());
         first(&[
@@ -218,11 +289,7 @@ impl Visitor for Clauses {
                 "HAVING",
                 "HAVING is not supported; write the condition as CASE in a feature",
             ),
-            (
-                select.qualify.is_some(),
-                "QUALIFY",
-                "QUALIFY is not supported; write the condition as CASE in a feature",
-            ),
+            (select.qualify.is_some(), "QUALIFY", &qualify),
             (
                 select.from.is_empty(),
                 "SELECT",
@@ -280,11 +347,20 @@ impl Visitor for Clauses {
             format!("FROM {table} is not supported; write a plain name: FROM name [AS alias]");
         ControlFlow::Break(Refusal {
             word: Some("FROM".to_owned()),
-            message,
+            ..Refusal::at(table.span(), message)
         })
     }
 
     fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<Refusal> {
+        if let Some(length) = computed_length(expr) {
+            let message = format!(
+                "the length of a frame is one literal, not {length}; write it out, as in INTERVAL '2' HOUR"
+            );
+            return ControlFlow::Break(Refusal {
+                word: Some("INTERVAL".to_owned()),
+                ..Refusal::at(length.span(), message)
+            });
+        }
         let subquery = match expr {
             ast::Expr::Subquery(_) | ast::Expr::Exists { .. } | ast::Expr::InSubquery { .. } => {
                 true
@@ -300,11 +376,28 @@ impl Visitor for Clauses {
         let message = "a subquery in an expression is not supported; make it a feature view of its own and join it in \
         a \
                        feature service";
-        ControlFlow::Break(Refusal {
-            word: None,
-            message: message.to_owned(),
-        })
+        ControlFlow::Break(Refusal::at(expr.span(), message))
     }
+}
+
+/// The length of a frame of `expr` that is no literal.
+fn computed_length(expr: &ast::Expr) -> Option<&ast::Expr> {
+    let ast::Expr::Function(call) = expr else {
+        return None;
+    };
+    let Some(ast::WindowType::WindowSpec(spec)) = &call.over else {
+        return None;
+    };
+    let frame = spec.window_frame.as_ref()?;
+    let mut bounds = std::iter::once(&frame.start_bound).chain(&frame.end_bound);
+    bounds.find_map(|bound| match bound {
+        ast::WindowFrameBound::Preceding(Some(length))
+        | ast::WindowFrameBound::Following(Some(length)) => match length.as_ref() {
+            ast::Expr::Interval(_) | ast::Expr::Value(_) | ast::Expr::UnaryOp { .. } => None,
+            computed => Some(computed),
+        },
+        _ => None,
+    })
 }
 
 /// The refusal of a computed output without a name.
@@ -325,6 +418,43 @@ fn unnamed(item: &ast::SelectItem) -> Option<Refusal> {
     let text: String = expr.to_string().chars().take(60).collect();
     Some(Refusal {
         word,
-        message: format!("{text} has no name; write AS name behind it"),
+        ..Refusal::at(
+            expr.span(),
+            format!("{text} has no name; write AS name behind it"),
+        )
+    })
+}
+
+/// What a GROUP BY with a function in it is refused with: it is meant as a window.
+fn grouped_by(by: &ast::Expr) -> String {
+    format!(
+        "GROUP BY {by} is not supported: windows end with the moment that is asked for; write each aggregate as \
+         count(*) OVER (PARTITION BY key ORDER BY event_time RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW)"
+    )
+}
+
+/// The refusal of what makes rows in FROM.
+fn table_functions(select: &ast::Select) -> Option<Refusal> {
+    let joined = select
+        .from
+        .iter()
+        .flat_map(|from| from.joins.iter().map(|join| &join.relation));
+    let mut tables = select.from.iter().map(|from| &from.relation).chain(joined);
+    tables.find_map(|table| match table {
+        ast::TableFactor::UNNEST { .. } => Some(Refusal {
+            word: Some("UNNEST".to_owned()),
+            ..Refusal::at(
+                table.span(),
+                "UNNEST makes several rows of one event and is not supported; write one event for each element",
+            )
+        }),
+        ast::TableFactor::Table {
+            name,
+            args: Some(_),
+            ..
+        } if is_window_function(&name.to_string()) => {
+            Some(Refusal::at(name.span(), instead_of_window(&name.to_string())))
+        }
+        _ => None,
     })
 }

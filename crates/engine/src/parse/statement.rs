@@ -80,8 +80,9 @@ pub(crate) struct ServiceStatement {
     pub(crate) body: QueryText,
 }
 
-/// Tokens joined by one space, unquoted words in lower case; without the OR REPLACE that follows
-/// the first token, which says how to apply a definition and is no part of it.
+/// Tokens joined by one space, unquoted words in lower case, quotes inside of quotes doubled, so
+/// that no two texts of different tokens have one; without the OR REPLACE that follows the first
+/// token, which says how to apply a definition and is no part of it.
 pub(crate) fn canonical_text(tokens: &[TokenWithSpan], or_replace: bool) -> String {
     let mut text = String::new();
     let skipped = if or_replace { 1..3 } else { 0..0 };
@@ -93,12 +94,37 @@ pub(crate) fn canonical_text(tokens: &[TokenWithSpan], or_replace: bool) -> Stri
         if !text.is_empty() {
             text.push(' ');
         }
-        match &token.token {
-            Token::Word(word) if word.quote_style.is_none() => {
-                text.push_str(&word.value.to_lowercase())
-            }
-            other => text.push_str(&other.to_string()),
-        }
+        push_canonical(&mut text, &token.token);
     }
     text
+}
+
+fn push_canonical(text: &mut String, token: &Token) {
+    let (prefix, value, quote) = match token {
+        Token::Word(word) => match word.quote_style {
+            None => return text.push_str(&word.value.to_lowercase()),
+            Some(quote) => ("", &word.value, quote),
+        },
+        Token::SingleQuotedString(value) => ("", value, '\''),
+        Token::DoubleQuotedString(value) => ("", value, '"'),
+        Token::NationalStringLiteral(value) => ("N", value, '\''),
+        Token::EscapedStringLiteral(value) => ("E", value, '\''),
+        Token::UnicodeStringLiteral(value) => ("U&", value, '\''),
+        Token::HexStringLiteral(value) => ("X", value, '\''),
+        Token::SingleQuotedByteStringLiteral(value) => ("B", value, '\''),
+        Token::DoubleQuotedByteStringLiteral(value) => ("B", value, '"'),
+        Token::SingleQuotedRawStringLiteral(value) => ("R", value, '\''),
+        Token::DoubleQuotedRawStringLiteral(value) => ("R", value, '"'),
+        // It cannot hold what ends it.
+        other => return text.push_str(&other.to_string()),
+    };
+    text.push_str(prefix);
+    text.push(quote);
+    for char in value.chars() {
+        if char == quote {
+            text.push(quote);
+        }
+        text.push(char);
+    }
+    text.push(quote);
 }

@@ -8,6 +8,7 @@ use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, SECOND_US, timestamp_type};
 
 use super::*;
 
+mod canonical;
 mod limits;
 mod refusals;
 

@@ -2,7 +2,7 @@
 //! column. Also the one dialect in which all texts are read. Knows no statement.
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::tokenizer::{Location as Position, Token, TokenWithSpan};
+use datafusion::sql::sqlparser::tokenizer::{Location as Position, Span, Token, TokenWithSpan};
 
 use crate::error::Location;
 
@@ -18,15 +18,28 @@ pub(crate) struct QueryText {
 impl QueryText {
     /// Where `word` first stands in it (any case), else where it begins.
     pub(crate) fn locate(&self, word: Option<&str>) -> Location {
-        let found = word.and_then(|word| {
-            self.tokens.iter().find(|t| match &t.token {
+        self.locate_near(word, None)
+    }
+
+    /// Where `word` stands nearest to `near` (any case); `near` itself where there is no word.
+    pub(crate) fn locate_near(&self, word: Option<&str>, near: Option<Position>) -> Location {
+        let of_near = near.map(|near| self.tokens.partition_point(|t| t.span.start < near));
+        let places = (0..self.tokens.len()).filter(|place| {
+            word.is_some_and(|word| match &self.tokens[*place].token {
                 Token::Word(w) => w.value.eq_ignore_ascii_case(word),
                 other => other.to_string() == word,
             })
         });
+        let found = match of_near {
+            // Of two the later one.
+            Some(of_near) => places.min_by_key(|place| (place.abs_diff(of_near), *place < of_near)),
+            None => places.min(),
+        };
+        let found = found.map(|place| self.tokens[place].span.start);
         found
-            .or_else(|| self.tokens.first())
-            .map_or_else(Location::default, |t| location(&self.file, t.span.start))
+            .or(near)
+            .or_else(|| self.tokens.first().map(|t| t.span.start))
+            .map_or_else(Location::default, |at| location(&self.file, at))
     }
 }
 
@@ -52,6 +65,11 @@ fn word_of(token: &TokenWithSpan) -> Option<&str> {
         Token::Word(word) => Some(&word.value),
         _ => None,
     }
+}
+
+/// Where a piece of a syntax tree begins, if it knows.
+pub(crate) fn position(span: Span) -> Option<Position> {
+    (span != Span::empty()).then_some(span.start)
 }
 
 /// `position` in `file`.

@@ -6,16 +6,19 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     self, CastKind, CeilFloorKind, DateTimeField, Expr, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, ObjectName, UnaryOperator, Value, VisitMut,
-    VisitorMut,
+    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned,
+    UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
+use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::forms::Form;
 use super::function::Type;
 use super::functions;
+use super::functions::instead::QUANTILES;
 use super::refusal::Refusal;
 use super::shell::cast_name;
 use super::suggest::unknown_function;
+use crate::parse::{Interval, parse_interval};
 
 /// The digits of the least BIGINT, which stand behind a minus.
 const MIN_DIGITS: &str = "9223372036854775808";
@@ -28,7 +31,7 @@ pub(crate) fn desugar(
     query: &mut ast::Query,
     is_aggregate: &dyn Fn(&str) -> bool,
 ) -> Result<(), Refusal> {
-    match query.visit(&mut Desugar { is_aggregate }) {
+    match VisitMut::visit(query, &mut Desugar { is_aggregate }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(refusal) => Err(refusal),
     }
@@ -41,11 +44,22 @@ struct Desugar<'a> {
 impl VisitorMut for Desugar<'_> {
     type Break = Refusal;
 
+    /// Before what is in it: the outer construct is what a text is about.
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Refusal> {
+        if let Expr::Function(function) = expr
+            && let Err(refusal) = self.check(function)
+        {
+            return ControlFlow::Break(refusal.within_span(expr.span()));
+        }
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Refusal> {
+        let span = expr.span();
         match self.rewritten(expr) {
             Ok(None) => {}
             Ok(Some(rewritten)) => *expr = rewritten,
-            Err(refusal) => return ControlFlow::Break(refusal),
+            Err(refusal) => return ControlFlow::Break(refusal.within_span(span)),
         }
         ControlFlow::Continue(())
     }
@@ -101,6 +115,10 @@ impl Desugar<'_> {
                 let value = Expr::Value(typed.value.clone());
                 Some(cast(value, &typed.data_type, false)?)
             }
+            Expr::Interval(literal) => {
+                interval(literal)?;
+                None
+            }
             Expr::AtTimeZone {
                 timestamp,
                 time_zone,
@@ -116,40 +134,17 @@ impl Desugar<'_> {
                     vec![taken(timestamp), taken(time_zone)],
                 ))
             }
-            Expr::Function(function) => {
-                self.check(function)?;
-                None
+            Expr::Identifier(name) if name.quote_style.is_none() && name.value.starts_with('@') => {
+                return Err(Refusal::at(
+                    &name.value,
+                    format!(
+                        "variable {} has no value in a definition; write the value",
+                        name.value
+                    ),
+                ));
             }
             Expr::Value(value) => {
-                if let Value::Placeholder(name) = &value.value {
-                    return Err(Refusal::at(
-                        name,
-                        format!("parameter '{name}' has no value in a definition; write the value"),
-                    ));
-                }
-                // The planner would take it for a type that values do not have.
-                if let Value::Number(digits, _) = &value.value
-                    && digits.bytes().all(|byte| byte.is_ascii_digit())
-                    && digits.parse::<i64>().is_err()
-                    && digits != MIN_DIGITS
-                {
-                    return Err(Refusal::at(
-                        digits,
-                        format!(
-                            "{digits} does not fit into BIGINT; write it as DOUBLE: {digits}.0"
-                        ),
-                    ));
-                }
-                if let Value::Number(digits, _) = &value.value
-                    && digits.parse::<f64>().is_ok_and(f64::is_infinite)
-                {
-                    return Err(Refusal::at(
-                        digits,
-                        format!(
-                            "{digits} does not fit into DOUBLE; write CAST('Infinity' AS DOUBLE) if that is meant"
-                        ),
-                    ));
-                }
+                check_value(&value.value)?;
                 None
             }
             other => {
@@ -182,16 +177,125 @@ impl Desugar<'_> {
                 ),
             ));
         }
-        let known = function.over.is_some()
-            || (self.is_aggregate)(&name)
-            || is_scalar
-            // A cast inside of what is rewritten now.
-            || super::shell::cast_of(&name).is_some();
-        if known {
+        let is_aggregate = (self.is_aggregate)(&name);
+        if is_aggregate {
+            check_aggregate(&name, function)?;
+        }
+        if is_aggregate || is_scalar {
             Ok(())
         } else {
             Err(unknown_function(&name))
         }
+    }
+}
+
+/// Refuse a literal that has no value.
+fn check_value(value: &Value) -> Result<(), Refusal> {
+    match value {
+        Value::Placeholder(name) => Err(Refusal::at(
+            name,
+            format!("parameter '{name}' has no value in a definition; write the value"),
+        )),
+        // The planner would take it for a type that values do not have.
+        Value::Number(digits, _)
+            if digits.bytes().all(|byte| byte.is_ascii_digit())
+                && digits.parse::<i64>().is_err()
+                && digits != MIN_DIGITS =>
+        {
+            Err(Refusal::at(
+                digits,
+                format!("{digits} does not fit into BIGINT; write it as DOUBLE: {digits}.0"),
+            ))
+        }
+        Value::Number(digits, _) if digits.parse::<f64>().is_ok_and(f64::is_infinite) => {
+            Err(Refusal::at(
+                digits,
+                format!(
+                    "{digits} does not fit into DOUBLE; write CAST('Infinity' AS DOUBLE) if that is meant"
+                ),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuse clauses of an aggregate that would be dropped, or that the planner has no words for.
+fn check_aggregate(name: &str, function: &ast::Function) -> Result<(), Refusal> {
+    let FunctionArguments::List(list) = &function.args else {
+        return Ok(());
+    };
+    let ordered =
+        |clause: &FunctionArgumentClause| matches!(clause, FunctionArgumentClause::OrderBy(_));
+    if !function.within_group.is_empty() {
+        return Err(Refusal::at(
+            name,
+            format!("{name} .. WITHIN GROUP is not supported; {QUANTILES}"),
+        ));
+    }
+    if list.clauses.iter().any(ordered) {
+        return Err(Refusal::at(
+            name,
+            format!(
+                "ORDER BY inside of {name}(..) is not supported: events are in the order of their time; drop it, or \
+                 write it in OVER (..)"
+            ),
+        ));
+    }
+    if list.args.is_empty() && function.over.is_some() && name == "last_value" {
+        return Err(Refusal::at(
+            name,
+            format!("{name} takes one argument; write {name}(column)"),
+        ));
+    }
+    let windowed = list.args.visit(&mut Windowed);
+    if function.over.is_some() && windowed.is_break() {
+        return Err(Refusal::at(
+            name,
+            format!(
+                "{name}(..) has an aggregate inside, and aggregates are over events alone; write {name} over a column"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Breaks at a call with OVER.
+struct Windowed;
+
+impl Visitor for Windowed {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Function(function) if function.over.is_some() => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// The first aggregate of `query`'s outputs that has no window, and where it stands.
+pub(crate) fn bare_aggregate(
+    query: &ast::Query,
+    is_aggregate: &dyn Fn(&str) -> bool,
+) -> Option<(String, Span)> {
+    struct Bare<'a>(&'a dyn Fn(&str) -> bool);
+    impl Visitor for Bare<'_> {
+        type Break = (String, Span);
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<(String, Span)> {
+            if let Expr::Function(function) = expr
+                && function.over.is_none()
+                && let name = function.name.to_string().to_lowercase()
+                && (self.0)(&name)
+            {
+                return ControlFlow::Break((name, function.name.span()));
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    match Visit::visit(query, &mut Bare(is_aggregate)) {
+        ControlFlow::Break(found) => Some(found),
+        ControlFlow::Continue(()) => None,
     }
 }
 
@@ -215,6 +319,41 @@ fn cast(value: Expr, data_type: &ast::DataType, trying: bool) -> Result<Expr, Re
     let name = cast_name(target(data_type)?, trying)
         .ok_or_else(|| Refusal::at("CAST", format!("there is no cast to {data_type}")))?;
     Ok(call(&name, vec![value]))
+}
+
+/// Write a literal by the one grammar of intervals, in words that the planner reads.
+fn interval(literal: &mut ast::Interval) -> Result<(), Refusal> {
+    let refuse = |message: String| Err(Refusal::at("INTERVAL", message));
+    let text = match literal.value.as_ref() {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::Number(text, _) => text.clone(),
+            _ => return refuse("an interval is a literal; write INTERVAL '1' HOUR".to_owned()),
+        },
+        other => {
+            return refuse(format!(
+                "INTERVAL {other} is computed; write a literal: INTERVAL '1' HOUR"
+            ));
+        }
+    };
+    let field = literal.leading_field.take().map(|from| {
+        literal
+            .last_field
+            .take()
+            .map_or_else(|| from.to_string(), |to| format!("{from} TO {to}"))
+    });
+    let Interval {
+        months,
+        days,
+        micros,
+    } = match parse_interval(&text, field.as_deref()) {
+        Ok(interval) => interval,
+        Err(message) => return refuse(message),
+    };
+    let written = format!("{months} months {days} days {micros} microseconds");
+    literal.leading_precision = None;
+    literal.fractional_seconds_precision = None;
+    *literal.value = Expr::Value(Value::SingleQuotedString(written).into());
+    Ok(())
 }
 
 /// The type that is cast to.
@@ -286,7 +425,7 @@ fn refuse(expr: &Expr) -> Result<(), Refusal> {
         | Expr::Map(_)
         | Expr::CompoundFieldAccess { .. } => (
             "[",
-            "lists, maps and structs are not supported in expressions; write each element as a column of its own",
+            "arrays, maps and structs are not supported in expressions; write each element as a column of its own",
         ),
         Expr::Collate { .. } => (
             "COLLATE",

@@ -30,9 +30,10 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 mod value;
+mod versions;
 
 pub(crate) use code::{Code, Evaluated, Slot};
-pub(crate) use desugar::desugar;
+pub(crate) use desugar::{bare_aggregate, desugar};
 pub(crate) use faults::Fault;
 pub(crate) use function::Type;
 pub(crate) use functions::parse_time;
@@ -40,5 +41,6 @@ pub(crate) use input::Input;
 pub(crate) use lower::Lowering;
 pub use page::{FunctionInfo, functions_page, scalar_functions};
 pub(crate) use planner::Operators;
-pub(crate) use refusal::Refusal;
+pub(crate) use refusal::{Refusal, position_of};
 pub(crate) use shell::shells;
+pub(crate) use versions::versions;

@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::function::Type;
 use super::lower::refused_types;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, position_of};
 use super::shell::planned;
 use super::suggest::unknown_function;
 
@@ -68,7 +68,7 @@ impl Operators {
 }
 
 fn no_lists<T>() -> Result<T> {
-    let message = "lists, maps and structs are not supported in expressions; write each element as a column of its own";
+    let message = "arrays, maps and structs are not supported in expressions; write each element as a column of its own";
     Err(Refusal::new(message).into())
 }
 
@@ -122,7 +122,8 @@ impl ExprPlanner for Operators {
         if let (Some(left), Some(right)) = (left, right)
             && let Some(refusal) = refused_types(op, Some(left), Some(right), &text())
         {
-            return Err(refusal.into());
+            let near = position_of(&raw.left).or_else(|| position_of(&raw.right));
+            return Err(refusal.near(near).into());
         }
         if widens(op) && left == Some(Type::Integer) && right == Some(Type::Integer) {
             let wide = |expr| Expr::Cast(Cast::new(Box::new(expr), DataType::Int64));

@@ -4,7 +4,10 @@
 
 use std::fmt;
 
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
+use datafusion::logical_expr::Expr;
+use datafusion::sql::sqlparser::tokenizer::{Location as Position, Span};
 
 use crate::patience::GivenUp;
 
@@ -17,6 +20,8 @@ const END: char = '\u{3}';
 pub(crate) struct Refusal {
     /// A word of the text, where it stands.
     pub(crate) word: Option<String>,
+    /// Which of the words: the nearest to this place.
+    pub(crate) near: Option<Position>,
     /// What is not taken, and what to write.
     pub(crate) message: String,
     /// Nobody waits for the answer any more: nothing is wrong with the text.
@@ -29,6 +34,7 @@ impl From<GivenUp> for Refusal {
             message: given_up.to_string(),
             given_up: Some(given_up),
             word: None,
+            near: None,
         }
     }
 }
@@ -38,6 +44,7 @@ impl Refusal {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             word: None,
+            near: None,
             message: message.into(),
             given_up: None,
         }
@@ -47,9 +54,22 @@ impl Refusal {
     pub(crate) fn at(word: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             word: Some(word.into()),
+            near: None,
             message: message.into(),
             given_up: None,
         }
+    }
+
+    /// The same, about what stands at `near`, if nothing nearer is known.
+    pub(crate) fn near(mut self, near: Option<Position>) -> Self {
+        self.near = self.near.or(near);
+        self
+    }
+
+    /// The same, about a piece of a syntax tree.
+    pub(crate) fn within_span(self, span: Span) -> Self {
+        let known = span != Span::empty();
+        self.near(known.then_some(span.start))
     }
 
     /// The refusal that travels in `error`, if one does.
@@ -57,9 +77,17 @@ impl Refusal {
         let words = error.to_string();
         let (_, rest) = words.split_once(BEGIN)?;
         let (word, rest) = rest.split_once(BETWEEN)?;
+        let (near, rest) = rest.split_once(BETWEEN)?;
         let (message, _) = rest.split_once(END)?;
+        let near = near.split_once(':').and_then(|(line, column)| {
+            Some(Position {
+                line: line.parse().ok()?,
+                column: column.parse().ok()?,
+            })
+        });
         Some(Self {
             word: (!word.is_empty()).then(|| word.to_owned()),
+            near,
             message: message.to_owned(),
             given_up: None,
         })
@@ -75,8 +103,31 @@ impl fmt::Display for Refusal {
 impl From<Refusal> for DataFusionError {
     fn from(refusal: Refusal) -> Self {
         let word = refusal.word.unwrap_or_default();
-        Self::Plan(format!("{BEGIN}{word}{BETWEEN}{}{END}", refusal.message))
+        let near = refusal.near;
+        let near = near.map_or_else(String::new, |near| format!("{}:{}", near.line, near.column));
+        Self::Plan(format!(
+            "{BEGIN}{word}{BETWEEN}{near}{BETWEEN}{}{END}",
+            refusal.message
+        ))
     }
+}
+
+/// Where the first column of `expr` stands in the text, if it has one.
+pub(crate) fn position_of(expr: &Expr) -> Option<Position> {
+    let mut found = None;
+    let walked = expr.apply(|e| {
+        if let Expr::Column(column) = e
+            && let Some(span) = column.spans.first()
+        {
+            found = Some(Position {
+                line: span.start.line,
+                column: span.start.column,
+            });
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    walked.ok().and(found)
 }
 
 #[cfg(test)]
@@ -88,7 +139,9 @@ mod tests {
         let refusal = Refusal::at("lower", "lower takes VARCHAR; write CAST(..)");
         let inner = DataFusionError::from(refusal.clone());
         let outer = DataFusionError::Execution(format!("coercion failed with: {inner}; really"));
-        assert_eq!(Refusal::within(&outer), Some(refusal));
+        assert_eq!(Refusal::within(&outer), Some(refusal.clone()));
+        let placed = refusal.near(Some(Position { line: 3, column: 7 }));
+        assert_eq!(Refusal::within(&placed.clone().into()), Some(placed));
         let plain = Refusal::new("nothing is there");
         assert_eq!(Refusal::within(&plain.clone().into()), Some(plain));
         assert_eq!(Refusal::within(&DataFusionError::Plan("x".into())), None);

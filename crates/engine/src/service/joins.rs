@@ -13,7 +13,7 @@ use forebay_core::ports::CompiledView;
 use forebay_core::source::Column;
 
 use crate::error::{EngineError, Result, listed};
-use crate::parse::{QueryText, ident_name, plain_name};
+use crate::parse::{QueryText, ident_name, plain_name, position};
 use crate::view::View;
 
 /// Name of the request in FROM.
@@ -28,8 +28,15 @@ pub(super) struct Lookup {
     pub(super) key_columns: Vec<usize>,
 }
 
+/// Of a table that has a row for each of the request: its columns that are the request's, by
+/// their names there.
+struct Columns {
+    alias: String,
+    columns: Vec<(String, usize)>,
+}
+
 /// The tables of a service's FROM.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Tables {
     /// Alias of the request.
     pub(super) request: String,
@@ -56,10 +63,36 @@ impl Scope<'_> {
 
     /// Read the FROM of `query`, and make its joins cross joins: their conditions have been read.
     pub(super) fn tables(&self, query: &mut ast::Query) -> Result<Tables> {
+        let mut with = query.with.take();
+        let queries = with.iter_mut().flat_map(|with| &mut with.cte_tables);
+        let mut queries: Vec<(String, &mut ast::Cte)> = queries
+            .map(|own| (ident_name(&own.alias.name), own))
+            .collect();
+        let mut tables = Tables::default();
+        self.read(query, &mut queries, &mut tables)?;
+        if let Some((name, own)) = queries.first() {
+            let message = format!("query {name} of WITH is not read in FROM; drop it");
+            let at = self
+                .body
+                .locate_near(Some(name), position(own.alias.name.span));
+            return Err(EngineError::refused(at, self.object, message));
+        }
+        query.with = with;
+        Ok(tables)
+    }
+
+    /// Read the FROM of `query` into `tables`: the request, or a query over it, and joins. Gives
+    /// the request's columns that its outputs are.
+    fn read(
+        &self,
+        query: &mut ast::Query,
+        queries: &mut Vec<(String, &mut ast::Cte)>,
+        tables: &mut Tables,
+    ) -> Result<Columns> {
         if query.with.is_some() {
             return self.refuse(
                 "WITH",
-                "WITH is not supported in a feature service; make it a feature view",
+                "WITH inside of a query is not supported; write one WITH before all",
             );
         }
         let ast::SetExpr::Select(select) = query.body.as_mut() else {
@@ -78,24 +111,22 @@ impl Scope<'_> {
                 "write FROM request LEFT JOIN view AS alias USING (key)",
             );
         };
-        let (name, request) = self.table(&from.relation)?;
-        if name != REQUEST {
-            return self.refuse(
-                &name,
-                format!("it reads from {name}; write FROM request LEFT JOIN {name} USING (key)"),
-            );
-        }
-        let mut tables = Tables {
-            request,
-            lookups: Vec::with_capacity(from.joins.len()),
-        };
+        let columns = self.request(&mut from.relation, queries, tables)?;
+        let mut read = columns;
         for join in &mut from.joins {
-            let lookup = self.lookup(&tables, join)?;
-            if lookup.alias == tables.request
-                || tables
-                    .lookups
-                    .iter()
-                    .any(|other| other.alias == lookup.alias)
+            if let ast::TableFactor::Table { name, .. } = &join.relation
+                && let Some(table) = plain_name(name)
+                && queries.iter().any(|(own, _)| *own == table)
+            {
+                let message = format!(
+                    "{table} is a query of WITH, and joins are of feature views alone; make it a feature view"
+                );
+                return self.refuse(&table, message);
+            }
+            let lookup = self.lookup(&read, join)?;
+            let taken = |other: &Lookup| other.alias == lookup.alias;
+            if [REQUEST, &read.alias].contains(&lookup.alias.as_str())
+                || tables.lookups.iter().any(taken)
             {
                 let alias = &lookup.alias;
                 return self.refuse(
@@ -106,7 +137,48 @@ impl Scope<'_> {
             tables.lookups.push(lookup);
             join.join_operator = ast::JoinOperator::CrossJoin(ast::JoinConstraint::None);
         }
-        Ok(tables)
+        read.columns = outputs(select, &read);
+        Ok(read)
+    }
+
+    /// What FROM begins with.
+    fn request(
+        &self,
+        relation: &mut ast::TableFactor,
+        queries: &mut Vec<(String, &mut ast::Cte)>,
+        tables: &mut Tables,
+    ) -> Result<Columns> {
+        if let ast::TableFactor::Derived {
+            subquery,
+            alias: Some(alias),
+            ..
+        } = relation
+            && alias.columns.is_empty()
+        {
+            let inner = self.read(subquery, queries, tables)?;
+            return Ok(Columns {
+                alias: ident_name(&alias.name),
+                ..inner
+            });
+        }
+        let (name, alias) = self.table(relation)?;
+        if let Some(place) = queries.iter().position(|(own, _)| *own == name) {
+            let (_, own) = queries.remove(place);
+            let inner = self.read(&mut own.query, queries, tables)?;
+            return Ok(Columns { alias, ..inner });
+        }
+        if name != REQUEST {
+            return self.refuse(
+                &name,
+                format!("it reads from {name}; write FROM request LEFT JOIN {name} USING (key)"),
+            );
+        }
+        tables.request.clone_from(&alias);
+        let own = self.request.iter().enumerate();
+        Ok(Columns {
+            alias,
+            columns: own.map(|(index, c)| (c.name.clone(), index)).collect(),
+        })
     }
 
     /// Name and alias of a table.
@@ -131,7 +203,7 @@ impl Scope<'_> {
         Ok((table, alias))
     }
 
-    fn lookup(&self, tables: &Tables, join: &ast::Join) -> Result<Lookup> {
+    fn lookup(&self, read: &Columns, join: &ast::Join) -> Result<Lookup> {
         let (name, alias) = self.table(&join.relation)?;
         let Some(view) = self.views.get(&name) else {
             let message = format!(
@@ -169,14 +241,14 @@ impl Scope<'_> {
                 .iter()
                 .map(|column| plain_name(column).map(|name| (name.clone(), name)))
                 .collect::<Option<Vec<_>>>(),
-            ast::JoinConstraint::On(condition) => equalities(condition, &tables.request, &alias),
+            ast::JoinConstraint::On(condition) => equalities(condition, &read.alias, &alias),
             ast::JoinConstraint::Natural | ast::JoinConstraint::None => None,
         };
         let Some(pairs) = pairs else {
             let message = format!("{name} is not joined on the key of its entity; {}", write());
             return self.refuse(&name, message);
         };
-        let key_columns = self.key_columns(view, &pairs, &write())?;
+        let key_columns = self.key_columns(view, &pairs, read, &write())?;
         Ok(Lookup {
             alias,
             view: Arc::clone(view),
@@ -190,6 +262,7 @@ impl Scope<'_> {
         &self,
         view: &View,
         pairs: &[(String, String)],
+        read: &Columns,
         write: &str,
     ) -> Result<Vec<usize>> {
         let spec = view.spec();
@@ -219,11 +292,12 @@ impl Scope<'_> {
                 );
                 return self.refuse(&spec.name, message);
             };
-            let Some(index) = self.request.iter().position(|c| c.name == *column) else {
-                let names: Vec<String> = self.request.iter().map(|c| c.name.clone()).collect();
+            let known = read.columns.iter().find(|(name, _)| name == column);
+            let Some((_, index)) = known else {
+                let names = read.columns.iter().map(|(name, _)| name);
                 let message = format!(
                     "the request has no column {column}; it has: {}",
-                    listed(&names)
+                    listed(names)
                 );
                 return Err(EngineError::unknown(
                     self.body.locate(Some(column)),
@@ -231,6 +305,7 @@ impl Scope<'_> {
                     message,
                 ));
             };
+            let index = *index;
             let found = &self.request[index].data_type;
             if *found != key.data_type {
                 let message = format!(
@@ -243,6 +318,44 @@ impl Scope<'_> {
         }
         Ok(key_columns)
     }
+}
+
+/// Which columns of the request the outputs of `select` are, by their names.
+fn outputs(select: &ast::Select, read: &Columns) -> Vec<(String, usize)> {
+    let find = |name: &str| read.columns.iter().find(|(own, _)| own == name);
+    let of = |expr: &ast::Expr| match expr {
+        ast::Expr::Identifier(name) => find(&ident_name(name)).map(|(_, index)| *index),
+        ast::Expr::CompoundIdentifier(_) => {
+            let (table, name) = qualified(expr)?;
+            let (_, index) = find(&name).filter(|_| table == read.alias)?;
+            Some(*index)
+        }
+        _ => None,
+    };
+    let mut columns = Vec::new();
+    for item in &select.projection {
+        match item {
+            ast::SelectItem::ExprWithAlias { expr, alias } => {
+                columns.extend(of(expr).map(|index| (ident_name(alias), index)));
+            }
+            ast::SelectItem::UnnamedExpr(expr) => {
+                let name = match expr {
+                    ast::Expr::Identifier(name) => Some(ident_name(name)),
+                    other => qualified(other).map(|(_, name)| name),
+                };
+                columns.extend(name.zip(of(expr)));
+            }
+            ast::SelectItem::Wildcard(_) => columns.extend(read.columns.iter().cloned()),
+            ast::SelectItem::QualifiedWildcard(
+                ast::SelectItemQualifiedWildcardKind::ObjectName(table),
+                _,
+            ) if plain_name(table).as_ref() == Some(&read.alias) => {
+                columns.extend(read.columns.iter().cloned());
+            }
+            _ => {}
+        }
+    }
+    columns
 }
 
 fn key_names(view: &View) -> String {

@@ -13,6 +13,7 @@
 //! with the name of a feature is an error that names both.
 
 mod joins;
+mod outputs;
 #[cfg(test)]
 mod tests;
 
@@ -21,8 +22,8 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::sqlparser::tokenizer::Location as Position;
 use forebay_core::cells::Cells;
 use forebay_core::digest::digest;
 use forebay_core::ports::{CompiledService, CompiledView};
@@ -33,12 +34,17 @@ use forebay_core::{PortError, PortResult};
 use crate::error::{EngineError, Result};
 use crate::expression::{CAST_REMEDY, Columns, Input, Program, storable};
 use crate::name;
+use crate::nodes;
+use crate::outputs::Outputs;
 use crate::parse::{QueryText, ServiceStatement, parse_query, refuse_clauses};
-use crate::scalar::Lowering;
-use crate::session::{Session, plain_schema};
-use crate::view::{View, missing_column, planning_error, refused};
+use crate::scalar::{Lowering, position_of};
+use crate::session::{Session, Unplanned, plain_schema};
+use crate::view::{View, missing_column, planning_error, refused, told_at};
 pub(crate) use joins::REQUEST;
 use joins::{Scope, Tables};
+
+const AGGREGATES: &str =
+    "it aggregates over the rows of a request; aggregate events in a feature view";
 
 /// A service, compiled.
 #[derive(Debug)]
@@ -90,39 +96,39 @@ impl Service {
             request: &statement.request,
             views,
         };
+        if let Some((name, near)) = session.bare_aggregate(&query) {
+            let at = body.locate_near(Some(&name), near);
+            return Err(EngineError::refused(at, &object, AGGREGATES));
+        }
         let tables = scope.tables(&mut query)?;
         let refused = |refusal| refused(&object, body, refusal);
+        let names = Outputs::rename(&mut query);
         let plan = session
             .plan(query, &schemas(&statement.request, &tables))
             .map_err(|e| explain(&scope, &tables, e))?;
-        let LogicalPlan::Projection(projection) = &plan else {
-            return Err(EngineError::Internal(format!(
-                "the plan of {object} is no projection"
-            )));
-        };
-        if aggregates(&projection.input) {
-            let message =
-                "it aggregates over the rows of a request; aggregate events in a feature view";
-            return Err(EngineError::refused(body.locate(None), &object, message));
+        if aggregates(&plan) {
+            return Err(EngineError::refused(body.locate(None), &object, AGGREGATES));
         }
+        let outputs = outputs::of(session, &plan).map_err(|error| {
+            nodes::limit(&error, &object, body)
+                .unwrap_or_else(|| EngineError::Internal(format!("the plan of {object}: {error}")))
+        })?;
         let inputs = inputs(&statement.request, &tables);
         let mut lowering = Lowering::new(&inputs).patient(session.patience());
-        let mut expressions = Vec::with_capacity(projection.expr.len());
-        let mut reads = Vec::with_capacity(projection.expr.len());
-        let mut features: Vec<Column> = Vec::with_capacity(projection.expr.len());
-        for (expr, field) in projection.expr.iter().zip(plan.schema().fields()) {
-            let name = field.name();
-            check_feature(&object, body, name, &features)?;
+        let mut expressions = Vec::with_capacity(outputs.len());
+        let mut reads = Vec::with_capacity(outputs.len());
+        let mut features: Vec<Column> = Vec::with_capacity(outputs.len());
+        for (expr, field) in outputs.iter().zip(plan.schema().fields()) {
+            let name = &names.written(field.name());
+            let place = names.place(field.name()).or_else(|| position_of(expr));
+            check_feature((&object, body), (name, place), &features)?;
             let typed = lowering.lower(expr).map_err(refused)?;
             reads.push(reads_of(expr, &inputs, &statement.request, &tables));
             let Some(kept) = storable(typed.of) else {
                 let found = typed.sql();
                 let message = format!("feature {name} is of type {found}; {CAST_REMEDY}");
-                return Err(EngineError::refused(
-                    body.locate(Some(name)),
-                    &object,
-                    message,
-                ));
+                let at = body.locate_near(Some(name), position_of(expr));
+                return Err(EngineError::refused(at, &object, message));
             };
             expressions.push(typed.slot);
             features.push(Column {
@@ -229,7 +235,7 @@ fn schemas(request: &[Column], tables: &Tables) -> Vec<(String, SchemaRef)> {
 fn inputs(request: &[Column], tables: &Tables) -> Vec<Input> {
     let mut inputs: Vec<Input> = request
         .iter()
-        .map(|c| Input::of(&tables.request, &c.name, &c.data_type))
+        .map(|c| Input::of(REQUEST, &c.name, &c.data_type))
         .collect();
     for lookup in &tables.lookups {
         let features = lookup.view.features();
@@ -244,8 +250,8 @@ fn inputs(request: &[Column], tables: &Tables) -> Vec<Input> {
 }
 
 /// A planning error; a key column that is asked of a view is the request's.
-fn explain(scope: &Scope<'_>, tables: &Tables, error: DataFusionError) -> EngineError {
-    let asked = missing_column(&error).and_then(|(column, _)| {
+fn explain(scope: &Scope<'_>, tables: &Tables, unplanned: Unplanned) -> EngineError {
+    let asked = missing_column(&unplanned.error).and_then(|(column, _)| {
         let alias = column.relation.as_ref()?.table();
         let lookup = tables.lookups.iter().find(|lookup| lookup.alias == alias)?;
         let key = lookup
@@ -254,20 +260,18 @@ fn explain(scope: &Scope<'_>, tables: &Tables, error: DataFusionError) -> Engine
             .key
             .iter()
             .position(|key| key.name == column.name)?;
-        Some((
-            alias,
-            &column.name,
-            &scope.request[lookup.key_columns[key]].name,
-        ))
+        Some((alias, column, &scope.request[lookup.key_columns[key]].name))
     });
-    if let Some((alias, name, request)) = asked {
+    if let Some((alias, column, request)) = asked {
         let message = format!(
-            "{alias}.{name} is the request's column; write {}.{request}",
-            tables.request
+            "{alias}.{} is the request's column; write {}.{request}",
+            column.name, tables.request
         );
-        return EngineError::refused(scope.body.locate(Some(alias)), scope.object, message);
+        let near = told_at(&unplanned.error).or(unplanned.near);
+        let at = scope.body.locate_near(Some(alias), near);
+        return EngineError::refused(at, scope.object, message);
     }
-    planning_error(scope.object, scope.body, error)
+    planning_error(scope.object, scope.body, unplanned)
 }
 
 /// Whether `plan` does more than reading tables side by side.
@@ -276,13 +280,14 @@ fn aggregates(plan: &LogicalPlan) -> bool {
         || plan.inputs().into_iter().any(aggregates)
 }
 
-fn check_feature(object: &str, body: &QueryText, name: &str, before: &[Column]) -> Result<()> {
+fn check_feature(
+    (object, body): (&str, &QueryText),
+    (name, near): (&str, Option<Position>),
+    before: &[Column],
+) -> Result<()> {
     let refuse = |message: String| {
-        Err(EngineError::refused(
-            body.locate(Some(name)),
-            object,
-            message,
-        ))
+        let at = body.locate_near(Some(name), near);
+        Err(EngineError::refused(at, object, message))
     };
     if let Some(fault) = name::fault(name) {
         return refuse(format!("feature {fault}; rename it"));

@@ -13,6 +13,7 @@ use forebay_core::ports::CompiledService;
 use crate::catalog::{Catalog, DefinitionFile};
 use crate::error::Result;
 
+mod queries;
 mod refusals;
 
 const BASE: &str = "

@@ -6,6 +6,7 @@ use arrow_schema::DataType;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, lit, when};
+use datafusion::sql::sqlparser::tokenizer::Location as Position;
 use forebay_core::aggregate::{AggregateKind, PartialSpec};
 use forebay_core::limits::VIEW_MAX_FEATURES;
 use forebay_core::source::Column;
@@ -19,9 +20,10 @@ use crate::error::{EngineError, Result, listed};
 use crate::expression::{CAST_REMEDY, Input, Program, as_column, storable};
 use crate::name;
 use crate::nodes;
+use crate::outputs::Outputs;
 use crate::parse::{QueryText, parse_query, refuse_clauses};
-use crate::scalar::{Lowering, Refusal, Slot};
-use crate::session::Session;
+use crate::scalar::{Lowering, Refusal, Slot, position_of};
+use crate::session::{Session, Unplanned};
 
 /// A view without its identity.
 #[derive(Debug)]
@@ -41,13 +43,22 @@ pub(super) struct Compiled {
 /// # Errors
 /// `Refused`, `Planning` or `Limit`, with the place.
 pub(super) fn compile(session: &Session, subject: Subject<'_>) -> Result<Compiled> {
-    let query = parse_query(subject.body)?;
+    let mut query = parse_query(subject.body)?;
     refuse_clauses(subject.object, subject.body, &query, false)?;
+    if let Some((name, near)) = session.bare_aggregate(&query) {
+        return subject.refuse_near(
+            Some(&name),
+            near,
+            "an aggregate without OVER answers one row for the whole source; write it OVER (PARTITION BY key ORDER BY \
+             event_time)",
+        );
+    }
+    let outputs = Outputs::rename(&mut query);
     let tables = [(subject.source.name.clone(), subject.source.schema())];
     let plan = session
         .plan(query, &tables)
         .map_err(|e| planning_error(subject.object, subject.body, e))?;
-    let matched = match_plan(session, subject, &plan)?;
+    let matched = match_plan(session, subject, &plan, &outputs)?;
     let inputs: Vec<Input> = subject
         .source
         .columns
@@ -97,6 +108,21 @@ fn cause(error: &DataFusionError) -> &DataFusionError {
     }
 }
 
+/// The place that DataFusion tells of `error`, if it tells one.
+pub(crate) fn told_at(error: &DataFusionError) -> Option<Position> {
+    match error {
+        DataFusionError::Diagnostic(told, inner) => told
+            .span
+            .map(|span| Position {
+                line: span.start.line,
+                column: span.start.column,
+            })
+            .or_else(|| told_at(inner)),
+        DataFusionError::Context(_, inner) => told_at(inner),
+        _ => None,
+    }
+}
+
 /// The column that a text names and that is not there, and those that are.
 pub(crate) fn missing_column(
     error: &DataFusionError,
@@ -122,31 +148,94 @@ pub(crate) fn missing_column(
 pub(crate) fn planning_error(
     object: &str,
     body: &QueryText,
-    error: DataFusionError,
+    unplanned: impl Into<Unplanned>,
 ) -> EngineError {
-    use DataFusionError as E;
+    let Unplanned { error, near } = unplanned.into();
     if let Some(limit) = nodes::limit(&error, object, body) {
         return limit;
     }
     if let Some(refusal) = Refusal::within(&error) {
-        return refused(object, body, refusal);
+        return refused(object, body, refusal.near(near));
     }
     if let Some((column, known)) = missing_column(&error) {
         let message = format!("there is no column {}; known: {known}", column.flat_name());
-        return EngineError::unknown(body.locate(Some(&column.name)), object, message);
+        let own = position_of(&Expr::Column(column.clone())).or_else(|| told_at(&error));
+        let at = body.locate_near(Some(&column.name), own.or(near));
+        return EngineError::unknown(at, object, message);
     }
-    let cause = cause(&error);
-    let word = match cause {
-        E::SchemaError(schema, _) => match schema.as_ref() {
-            SchemaError::FieldNotFound { field, .. }
-            | SchemaError::AmbiguousReference { field } => Some(field.name.clone()),
+    let (word, plain) = plain_words(&error);
+    let at = body.locate_near(word.as_deref(), told_at(&error).or(near));
+    match plain {
+        Some(message) => EngineError::refused(at, object, message),
+        None => EngineError::planning(at, object, error),
+    }
+}
+
+/// The word that `error` is about, and what it says in plain words, where that is known.
+fn plain_words(error: &DataFusionError) -> (Option<String>, Option<String>) {
+    use DataFusionError as E;
+    let cause = cause(error);
+    if let E::SchemaError(schema, _) = cause {
+        return match schema.as_ref() {
+            SchemaError::AmbiguousReference { field } => (
+                Some(field.name.clone()),
+                Some(format!(
+                    "column {} is there more than once; write of which table: table.{}, or give one another name: AS name",
+                    field.name, field.name
+                )),
+            ),
+            SchemaError::FieldNotFound { field, .. } => (Some(field.name.clone()), None),
             SchemaError::DuplicateQualifiedField { name, .. }
-            | SchemaError::DuplicateUnqualifiedField { name } => Some(name.clone()),
-        },
-        // A quoted name.
-        other => other.to_string().split('\'').nth(1).map(str::to_owned),
+            | SchemaError::DuplicateUnqualifiedField { name } => (
+                Some(name.clone()),
+                Some(format!(
+                    "two columns of a subquery go by the name {name}; give each its own: AS name"
+                )),
+            ),
+        };
+    }
+    let text = cause.to_string();
+    let quoted = text.split('\'').nth(1).map(str::to_owned);
+    let behind = |words: &str| {
+        let (_, rest) = text.split_once(words)?;
+        let end = rest.find([' ', '(', '.', ',']).unwrap_or(rest.len());
+        Some(&rest[..end])
     };
-    EngineError::planning(body.locate(word.as_deref()), object, error)
+    if let Some(name) = quoted.as_deref()
+        && text.contains("failed to match any signature")
+    {
+        let given = behind("but received ").map_or("this type", sql_type);
+        let message = format!(
+            "{name} does not take an argument of type {given}; cast it: {name}(CAST(x AS INTEGER)), or count what is true: \
+             count(*) FILTER (WHERE x)"
+        );
+        return (quoted, Some(message));
+    }
+    if let (Some(column), Some(given)) = (quoted.as_deref(), behind("returning "))
+        && text.contains("non-boolean predicate")
+    {
+        let column = column.rsplit('.').next().unwrap_or(column);
+        let message = format!(
+            "{column} is {} where a condition (BOOLEAN) is expected; compare it with a value, as in {column} = {}",
+            sql_type(given),
+            if given == "Utf8" { "'yes'" } else { "1" }
+        );
+        return (Some(column.to_owned()), Some(message));
+    }
+    (quoted, None)
+}
+
+/// SQL's name of an Arrow type that DataFusion names.
+fn sql_type(arrow: &str) -> &str {
+    match arrow {
+        "Boolean" => "BOOLEAN",
+        "Int32" => "INTEGER",
+        "Int64" => "BIGINT",
+        "Float64" => "DOUBLE",
+        "Utf8" => "VARCHAR",
+        "Timestamp" => "TIMESTAMP",
+        other => other,
+    }
 }
 
 /// What the tiles of a view hold.
@@ -235,13 +324,14 @@ impl States {
                     let (name, found) = (kind.name(), typed.sql());
                     let message =
                         format!("{name} does not take an argument of type {found}; {CAST_REMEDY}");
-                    return subject.refuse(Some(name), message);
+                    return subject.refuse_near(Some(name), position_of(expr), message);
                 }
             }
         }
+        let near = window.arguments.first().and_then(position_of);
         let planned = match kind.plan(&argument_types) {
             Ok(planned) => planned,
-            Err(error) => return subject.refuse(Some(kind.name()), error.message()),
+            Err(error) => return subject.refuse_near(Some(kind.name()), near, error.message()),
         };
         let arguments = slots.into_iter().zip(&argument_types);
         let arguments = arguments.map(|(slot, data_type)| self.argument(slot, data_type));
@@ -312,12 +402,16 @@ impl Post {
         let mut lowering = Lowering::new(&inputs).patient(subject.patience);
         let (mut features, mut plain, mut slots) = (Vec::new(), Vec::new(), Vec::new());
         let mut aggregates = Vec::new();
-        for (name, expr) in &matched.outputs {
+        for ((name, expr), place) in matched.outputs.iter().zip(&matched.places) {
             check_columns(subject, &inputs, expr)?;
             if is_identity(subject, matched, name, expr) {
                 continue;
             }
-            check_name(subject, name)?;
+            check_name(
+                subject,
+                (name, place.or_else(|| position_of(expr))),
+                &features,
+            )?;
             let typed = lowering.lower(expr).map_err(refused)?;
             let Some(kept) = storable(typed.of) else {
                 let found = typed.sql();
@@ -384,7 +478,8 @@ fn check_columns(subject: Subject<'_>, inputs: &[Input], expr: &Expr) -> Result<
                 "column {name} has no value between events; select last_value({name}) OVER (PARTITION BY key ORDER BY \
                  event_time) AS {name}"
             );
-            return subject.refuse(Some(name), message);
+            let near = position_of(&Expr::Column(column.clone()));
+            return subject.refuse_near(Some(name), near, message);
         }
     }
     Ok(())
@@ -402,16 +497,17 @@ fn is_identity(subject: Subject<'_>, matched: &Matched, name: &str, expr: &Expr)
         || key.any(|(i, k)| is(*i) && k.name == name)
 }
 
-fn check_name(subject: Subject<'_>, name: &str) -> Result<()> {
+fn check_name(
+    subject: Subject<'_>,
+    (name, near): (&str, Option<Position>),
+    before: &[Column],
+) -> Result<()> {
     if let Some(fault) = name::fault(name) {
-        return subject.refuse(Some(name), format!("feature {fault}; rename it"));
+        return subject.refuse_near(Some(name), near, format!("feature {fault}; rename it"));
     }
-    if subject.entity.key.iter().any(|column| column.name == name) {
-        let message = format!(
-            "feature {name} has the name of a key column of entity {}; rename it",
-            subject.entity.name
-        );
-        return subject.refuse(Some(name), message);
+    if before.iter().any(|column| column.name == name) {
+        let message = format!("two features go by the name {name}; give each its own: AS name");
+        return subject.refuse_near(Some(name), near, message);
     }
     Ok(())
 }

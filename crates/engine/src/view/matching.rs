@@ -6,16 +6,19 @@
 //! or function that a tile cannot keep exact is refused with a sentence that names it and says what
 //! to write instead.
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Window as WindowNode, lit, when};
+use datafusion::sql::sqlparser::tokenizer::Location as Position;
 
+use super::partition::Partition;
 use super::subject::{Subject, aggregate_column};
 use super::windows::{Windowed, windowed};
 use crate::error::{EngineError, Result};
 use crate::nodes::{self, Nodes};
+use crate::outputs::Outputs;
 use crate::session::Session;
+use crate::substitute::substitute;
 
 /// What a view's plan says. Expressions name the source's columns without a relation.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(super) struct Matched {
     pub(super) aggregates: Vec<Windowed>,
     /// Outputs of the plan in order.
     pub(super) outputs: Vec<(String, Expr)>,
+    /// For each of them where its name stands.
+    pub(super) places: Vec<Option<Position>>,
 }
 
 /// Match `plan`.
@@ -38,34 +43,39 @@ pub(super) fn match_plan(
     session: &Session,
     subject: Subject<'_>,
     plan: &LogicalPlan,
+    names: &Outputs,
 ) -> Result<Matched> {
     let mut matcher = Matcher {
         session,
         subject,
         predicate: None,
-        key: None,
+        partition: None,
         aggregates: Vec::new(),
         nodes: Nodes::new(),
     };
     let outputs = matcher.walk(plan)?;
-    let Some(key) = matcher.key else {
+    let Some(partition) = matcher.partition else {
         return subject.refuse(
             None,
             "it has no aggregate; write at least one, as in last_value(x) OVER (PARTITION BY key ORDER BY event_time) \
              AS x",
         );
     };
-    let names = plan
+    let planned = plan
         .schema()
         .fields()
         .iter()
-        .map(|field| field.name().clone());
-    let outputs = names.zip(outputs).collect();
+        .map(|field| names.written(field.name()));
+    let outputs: Vec<(String, Expr)> = planned.zip(outputs).collect();
+    let key = partition.key(subject, &outputs)?;
+    let fields = plan.schema().fields().iter();
+    let places = fields.map(|field| names.place(field.name())).collect();
     Ok(Matched {
         predicate: matcher.predicate,
         key,
         aggregates: matcher.aggregates,
         outputs,
+        places,
     })
 }
 
@@ -73,7 +83,8 @@ struct Matcher<'a> {
     session: &'a Session,
     subject: Subject<'a>,
     predicate: Option<Expr>,
-    key: Option<Vec<usize>>,
+    /// What all windows are partitioned by.
+    partition: Option<Partition>,
     aggregates: Vec<Windowed>,
     /// What is left for the expressions that columns are replaced by.
     nodes: Nodes,
@@ -126,15 +137,18 @@ impl Matcher<'_> {
         let below = columns.clone();
         for expr in &window.window_expr {
             let inner = |e: &Expr| self.substitute(e, window.input.schema(), &below);
-            let (aggregate, key) = windowed(self.subject, expr, &inner)?;
-            match &self.key {
-                Some(other) if *other != key => {
-                    return self.subject.refuse(
+            let (aggregate, partition) = windowed(self.subject, expr, &inner)?;
+            match &self.partition {
+                Some(other) if !other.is_same(&partition) => {
+                    return self.subject.refuse_near(
                         Some("PARTITION"),
-                        "its windows are partitioned by different columns",
+                        partition.near,
+                        "its windows are partitioned by different columns; write the same PARTITION BY in all, or a \
+                         view for each",
                     );
                 }
-                _ => self.key = Some(key),
+                Some(_) => {}
+                None => self.partition = Some(partition),
             }
             let index = self
                 .aggregates
@@ -149,39 +163,18 @@ impl Matcher<'_> {
         Ok(columns)
     }
 
-    /// `expr` over the columns of `schema`, with each column replaced by what it is below. A column
-    /// that is named twice is copied, so that each level can double what it reads.
+    /// `expr` over the columns of `schema`, with each column replaced by what it is below.
     fn substitute(&self, expr: &Expr, schema: &DFSchema, below: &[Expr]) -> Result<Expr> {
         self.session.goes_on()?;
-        let replaced = self.nodes.take(expr).and_then(|()| {
-            expr.clone().transform_up(|e| match &e {
-                Expr::Column(column) => {
-                    let inner = &below[schema.index_of_column(column)?];
-                    // Before it is copied.
-                    self.nodes.take(inner)?;
-                    Ok(Transformed::yes(inner.clone()))
-                }
-                _ => Ok(Transformed::no(e)),
-            })
-        });
-        replaced
-            .map(|replaced| unaliased(replaced.data))
-            .map_err(|error| {
-                let (object, body) = (self.subject.object, self.subject.body);
-                nodes::limit(&error, object, body).unwrap_or_else(|| internal(&error))
-            })
+        substitute(&self.nodes, expr, schema, below).map_err(|error| {
+            let (object, body) = (self.subject.object, self.subject.body);
+            nodes::limit(&error, object, body).unwrap_or_else(|| internal(&error))
+        })
     }
 }
 
 fn internal(error: &DataFusionError) -> EngineError {
     EngineError::Internal(format!("a checked plan contradicts itself: {error}"))
-}
-
-fn unaliased(expr: Expr) -> Expr {
-    match expr {
-        Expr::Alias(alias) => unaliased(*alias.expr),
-        other => other,
-    }
 }
 
 /// Why a plan with this node is refused. Most are caught on the text, with their place; this is the

@@ -10,12 +10,13 @@
 mod compile;
 mod fold;
 mod matching;
+mod partition;
 mod subject;
 #[cfg(test)]
 mod tests;
 mod windows;
 
-pub(crate) use compile::{missing_column, planning_error};
+pub(crate) use compile::{missing_column, planning_error, told_at};
 pub(crate) use subject::refused;
 
 use std::sync::Arc;

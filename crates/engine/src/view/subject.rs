@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use datafusion::common::{Column, TableReference};
 use datafusion::logical_expr::Expr;
+use datafusion::sql::sqlparser::tokenizer::Location as Position;
 use forebay_core::definition::EntityDef;
 use forebay_core::source::SourceDef;
 
@@ -39,13 +40,17 @@ pub(crate) fn refused(object: &str, body: &QueryText, refusal: Refusal) -> Engin
         return given_up.into();
     }
     let word = refusal.word.or_else(|| {
+        if refusal.near.is_some() {
+            return None;
+        }
         let first = refusal
             .message
             .split([' ', '(', ':', ','])
             .find(|w| !w.is_empty())?;
         first.rsplit('.').next().map(str::to_owned)
     });
-    EngineError::refused(body.locate(word.as_deref()), object, refusal.message)
+    let at = body.locate_near(word.as_deref(), refusal.near);
+    EngineError::refused(at, object, refusal.message)
 }
 
 impl Subject<'_> {
@@ -56,11 +61,18 @@ impl Subject<'_> {
 
     /// Refuse it at the first `word` of its text.
     pub(super) fn refuse<T>(&self, word: Option<&str>, message: impl Into<String>) -> Result<T> {
-        Err(EngineError::refused(
-            self.body.locate(word),
-            self.object,
-            message,
-        ))
+        self.refuse_near(word, None, message)
+    }
+
+    /// Refuse it at the `word` of its text that is nearest to `near`.
+    pub(super) fn refuse_near<T>(
+        &self,
+        word: Option<&str>,
+        near: Option<Position>,
+        message: impl Into<String>,
+    ) -> Result<T> {
+        let at = self.body.locate_near(word, near);
+        Err(EngineError::refused(at, self.object, message))
     }
 }
 

@@ -22,8 +22,10 @@ use crate::catalog::{Catalog, DefinitionFile};
 use crate::error::Result;
 use crate::view::View;
 
+mod accepted;
 mod aggregates;
 mod refusals;
+mod windows;
 
 const BASE: &str = "
 CREATE SOURCE events (

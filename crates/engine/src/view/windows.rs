@@ -7,15 +7,16 @@ use datafusion::logical_expr::expr::{NullTreatment, Sort, WindowFunction, Window
 use datafusion::logical_expr::{
     Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
 };
+use datafusion::sql::sqlparser::tokenizer::Location as Position;
 use forebay_core::aggregate::{AggregateKind, Quantile};
-use forebay_core::source::Column;
 use forebay_core::time::DAY_US;
 use forebay_core::view::Window;
 
+use super::partition::Partition;
 use super::subject::{Subject, reads_aggregates, source_column};
 use crate::error::Result;
-use crate::expression::as_column;
 use crate::functions::{aggregate_kind, sql_name};
+use crate::scalar::position_of;
 
 /// A window aggregate; equal ones are computed once.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,18 +30,20 @@ pub(super) struct Windowed {
 
 const RANGE: &str = "write RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW";
 
-/// Match `expr`, and find the source columns that it is partitioned by, in the entity's order.
+/// Match `expr`, and find what it is partitioned by.
 /// `inner` turns an expression of the window into one over the source.
 pub(super) fn windowed(
     subject: Subject<'_>,
     expr: &Expr,
     inner: &dyn Fn(&Expr) -> Result<Expr>,
-) -> Result<(Windowed, Vec<usize>)> {
+) -> Result<(Windowed, Partition)> {
     let call = match expr {
         Expr::Alias(alias) => return windowed(subject, &alias.expr, inner),
         Expr::WindowFunction(call) => call.as_ref(),
         other => return subject.refuse(None, format!("{other} is no window aggregate")),
     };
+    // The window stands behind its function: the places of its columns tell both.
+    let near = position_of(expr);
     let WindowFunctionParams {
         args,
         partition_by,
@@ -50,13 +53,16 @@ pub(super) fn windowed(
         null_treatment,
         distinct: _,
     } = &call.params;
-    let kind = function(subject, call)?;
+    let kind = function(subject, call, near)?;
     let name = kind.name();
-    refuse_nulls(subject, name, *null_treatment)?;
-    let key = partition(subject, partition_by, inner)?;
-    check_order(subject, name, order_by, inner)?;
-    let window = frame(subject, window_frame)?;
-    let (kind, args) = constant(subject, kind, args)?;
+    refuse_nulls(subject, name, *null_treatment, near)?;
+    let of_window = partition_by.iter().find_map(position_of);
+    let of_window = of_window.or_else(|| order_by.iter().find_map(|sort| position_of(&sort.expr)));
+    let partition = Partition::of(subject, partition_by, inner, of_window.or(near))?;
+    check_order(subject, name, order_by, inner, of_window.or(near))?;
+    let of_order = order_by.iter().find_map(|sort| position_of(&sort.expr));
+    let window = frame(subject, window_frame, of_order)?;
+    let (kind, args) = constant(subject, kind, args, near)?;
     let arguments = arguments(kind, args, inner)?;
     let filter = match filter {
         None => None,
@@ -66,8 +72,9 @@ pub(super) fn windowed(
         },
     };
     if arguments.iter().chain(&filter).any(reads_aggregates) {
-        return subject.refuse(
+        return subject.refuse_near(
             Some(name),
+            near,
             format!("{name} of an aggregate is not supported; write it over a column"),
         );
     }
@@ -78,16 +85,21 @@ pub(super) fn windowed(
             filter,
             window,
         },
-        key,
+        partition,
     ))
 }
 
-fn refuse_nulls(subject: Subject<'_>, name: &str, nulls: Option<NullTreatment>) -> Result<()> {
+fn refuse_nulls(
+    subject: Subject<'_>,
+    name: &str,
+    nulls: Option<NullTreatment>,
+    near: Option<Position>,
+) -> Result<()> {
     if matches!(nulls, Some(NullTreatment::IgnoreNulls)) {
         let message = format!(
             "{name} with IGNORE NULLS is not supported; write {name}(x) FILTER (WHERE x IS NOT NULL)"
         );
-        return subject.refuse(Some("IGNORE"), message);
+        return subject.refuse_near(Some("IGNORE"), near, message);
     }
     Ok(())
 }
@@ -98,6 +110,7 @@ fn check_order(
     name: &str,
     order_by: &[Sort],
     inner: &dyn Fn(&Expr) -> Result<Expr>,
+    near: Option<Position>,
 ) -> Result<()> {
     let ordered_by_time = match order_by {
         [sort] => {
@@ -110,7 +123,7 @@ fn check_order(
                 "{name} OVER (..) without ORDER BY sees the future; write ORDER BY {}",
                 time(subject)
             );
-            return subject.refuse(Some("OVER"), message);
+            return subject.refuse_near(Some("OVER"), near, message);
         }
         _ => false,
     };
@@ -119,7 +132,8 @@ fn check_order(
             "its windows must be ordered by the event time alone, ascending: ORDER BY {}",
             time(subject)
         );
-        return subject.refuse(Some("ORDER"), message);
+        let own = order_by.iter().find_map(|sort| position_of(&sort.expr));
+        return subject.refuse_near(Some("ORDER"), own.or(near), message);
     }
     Ok(())
 }
@@ -128,7 +142,11 @@ fn time(subject: Subject<'_>) -> &str {
     &subject.source.columns[subject.source.time_column].name
 }
 
-fn function(subject: Subject<'_>, call: &WindowFunction) -> Result<AggregateKind> {
+fn function(
+    subject: Subject<'_>,
+    call: &WindowFunction,
+    near: Option<Position>,
+) -> Result<AggregateKind> {
     let distinct = call.params.distinct;
     let name = match &call.fun {
         WindowFunctionDefinition::AggregateUDF(function) => function.name(),
@@ -143,7 +161,7 @@ fn function(subject: Subject<'_>, call: &WindowFunction) -> Result<AggregateKind
         let message = format!(
             "{name}(DISTINCT ..) is not supported; drop DISTINCT, or write count(DISTINCT x)"
         );
-        return subject.refuse(Some("DISTINCT"), message);
+        return subject.refuse_near(Some("DISTINCT"), near, message);
     }
     let message = match name {
         "nth_value" | "lag" | "lead" | "row_number" | "rank" | "dense_rank" | "percent_rank"
@@ -163,7 +181,11 @@ fn function(subject: Subject<'_>, call: &WindowFunction) -> Result<AggregateKind
     let mut known: Vec<&str> = AggregateKind::ALL.iter().map(|kind| kind.name()).collect();
     known.dedup();
     let known = known.join(", ");
-    subject.refuse(Some(name), format!("{message}; write one of: {known}"))
+    subject.refuse_near(
+        Some(name),
+        near,
+        format!("{message}; write one of: {known}"),
+    )
 }
 
 /// The function with its constant, where it takes one, and the arguments in front of that.
@@ -171,6 +193,7 @@ fn constant<'a>(
     subject: Subject<'_>,
     kind: AggregateKind,
     args: &'a [Expr],
+    near: Option<Position>,
 ) -> Result<(AggregateKind, &'a [Expr])> {
     let function = kind.function();
     if !function.takes_fraction {
@@ -189,92 +212,9 @@ fn constant<'a>(
         None => {
             let (name, call) = (kind.name(), function.call);
             let message = format!("{name} takes {}; write {call}", function.takes);
-            subject.refuse(Some(name), message)
+            subject.refuse_near(Some(name), near, message)
         }
     }
-}
-
-/// The source's columns that the window is partitioned by: exactly the entity's key, by name.
-fn partition(
-    subject: Subject<'_>,
-    partition_by: &[Expr],
-    inner: &dyn Fn(&Expr) -> Result<Expr>,
-) -> Result<Vec<usize>> {
-    let entity = subject.entity;
-    let names: Vec<&str> = entity
-        .key
-        .iter()
-        .map(|column| column.name.as_str())
-        .collect();
-    let wanted = || {
-        format!(
-            "entity {} has the key ({}); write PARTITION BY {}",
-            entity.name,
-            names.join(", "),
-            names.join(", ")
-        )
-    };
-    let name = |expr: &Expr| as_column(expr).map(|column| column.name.clone());
-    let found: Vec<Option<String>> = partition_by.iter().map(name).collect();
-    let same =
-        found.len() == names.len() && names.iter().all(|n| found.iter().flatten().any(|f| f == n));
-    if !same {
-        let word = if partition_by.is_empty() {
-            "OVER"
-        } else {
-            "PARTITION"
-        };
-        return subject.refuse(
-            Some(word),
-            format!(
-                "its windows are not partitioned by the entity's key: {}",
-                wanted()
-            ),
-        );
-    }
-    let mut key: Vec<usize> = Vec::with_capacity(names.len());
-    for column in &entity.key {
-        let position = found.iter().position(|f| f.as_ref() == Some(&column.name));
-        let expr = inner(&partition_by[position.expect("every key column was found above")])?;
-        let index = key_column(subject, column, &expr)?;
-        if key.contains(&index) {
-            let message = format!(
-                "column {} of source {} is two columns of the key",
-                subject.source.columns[index].name, subject.source.name
-            );
-            return subject.refuse(Some(&column.name), message);
-        }
-        key.push(index);
-    }
-    Ok(key)
-}
-
-/// The source's column that `expr`, the key column `column` of the entity, is.
-fn key_column(subject: Subject<'_>, column: &Column, expr: &Expr) -> Result<usize> {
-    let (source, entity) = (subject.source, subject.entity);
-    let Some(index) = source_column(source, expr) else {
-        let message = format!(
-            "key column {} must be a column of source {}, not computed",
-            column.name, source.name
-        );
-        return subject.refuse(Some(&column.name), message);
-    };
-    let found = &source.columns[index];
-    if found.data_type != column.data_type {
-        let message = format!(
-            "key column {} is {} in entity {}, but {} of source {} is {}; declare both alike",
-            column.name, column.data_type, entity.name, found.name, source.name, found.data_type
-        );
-        return subject.refuse(Some(&column.name), message);
-    }
-    if index == source.time_column {
-        let message = format!(
-            "key column {} is the event time of source {}",
-            column.name, source.name
-        );
-        return subject.refuse(Some(&column.name), message);
-    }
-    Ok(index)
 }
 
 /// The arguments over the source; none for `count(*)`, which the planner writes as `count(1)`.
@@ -291,18 +231,19 @@ fn arguments(
     }
 }
 
-fn frame(subject: Subject<'_>, frame: &WindowFrame) -> Result<Window> {
+fn frame(subject: Subject<'_>, frame: &WindowFrame, near: Option<Position>) -> Result<Window> {
     match frame.units {
         WindowFrameUnits::Range => {}
         WindowFrameUnits::Rows => {
             let message = format!(
                 "a ROWS frame has no value between events: the moment itself would count as a row; {RANGE}"
             );
-            return subject.refuse(Some("ROWS"), message);
+            return subject.refuse_near(Some("ROWS"), near, message);
         }
         WindowFrameUnits::Groups => {
-            return subject.refuse(
+            return subject.refuse_near(
                 Some("GROUPS"),
+                near,
                 format!("GROUPS frames are not supported; {RANGE}"),
             );
         }
@@ -314,7 +255,7 @@ fn frame(subject: Subject<'_>, frame: &WindowFrame) -> Result<Window> {
             }
             _ => "a frame that ends before the current row is not supported",
         };
-        return subject.refuse(Some("RANGE"), format!("{message}; {RANGE}"));
+        return subject.refuse_near(Some("RANGE"), near, format!("{message}; {RANGE}"));
     }
     match &frame.start_bound {
         WindowFrameBound::CurrentRow => Ok(Window::Range { preceding_us: 0 }),
@@ -323,27 +264,29 @@ fn frame(subject: Subject<'_>, frame: &WindowFrame) -> Result<Window> {
             if interval.months != 0 {
                 let message =
                     "a frame of months or years has no fixed length; write days: INTERVAL '30' DAY";
-                return subject.refuse(Some("INTERVAL"), message);
+                return subject.refuse_near(Some("INTERVAL"), near, message);
             }
             let nanoseconds = i128::from(interval.days) * i128::from(DAY_US) * 1_000
                 + i128::from(interval.nanoseconds);
             let whole = nanoseconds >= 0 && nanoseconds % 1_000 == 0;
             match i64::try_from(nanoseconds / 1_000) {
                 Ok(preceding_us) if whole => Ok(Window::Range { preceding_us }),
-                _ => subject.refuse(
+                _ => subject.refuse_near(
                     Some("INTERVAL"),
-                    "a frame is a whole, positive number of microseconds",
+                    near,
+                    "a frame is a whole, positive number of microseconds; write INTERVAL '1' HOUR",
                 ),
             }
         }
         WindowFrameBound::Following(_) => {
             let message =
                 format!("a frame that begins after the current row sees the future; {RANGE}");
-            subject.refuse(Some("RANGE"), message)
+            subject.refuse_near(Some("RANGE"), near, message)
         }
         // The analyzer makes an interval of every bound over times.
-        other => subject.refuse(
+        other => subject.refuse_near(
             Some("RANGE"),
+            near,
             format!("frame bound {other} is not supported"),
         ),
     }

@@ -3,7 +3,7 @@
 //! folder, answers it, and the answer is printed as tables or as one JSON object.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -39,7 +39,7 @@ pub(super) fn run(verb: &str, args: &QuestionArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn of_folder(dir: &PathBuf, statement: &str) -> Result<Answer> {
+fn of_folder(dir: &Path, statement: &str) -> Result<Answer> {
     let catalog = Catalog::empty().plan(&read_definitions(dir)?)?.catalog;
     Ok(with_tiles(&catalog, catalog.answer(statement)?))
 }
@@ -136,7 +136,7 @@ mod tests {
 
     fn flights(statement: &str) -> Result<Answer> {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sql/flights");
-        of_folder(&PathBuf::from(folder), statement)
+        of_folder(Path::new(folder), statement)
     }
 
     #[test]

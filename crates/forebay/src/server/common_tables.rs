@@ -19,3 +19,18 @@ pub(super) fn common_tables() -> Vec<WantedTable> {
         .map(|(name, schema)| (name.to_owned(), schema))
         .into()
 }
+
+#[cfg(test)]
+mod tests {
+    use forebay_core::tables::OWN_TABLES;
+
+    use super::*;
+
+    #[test]
+    fn no_source_can_have_the_name_of_one() {
+        for (name, _) in common_tables() {
+            let taken = name.starts_with('_') || OWN_TABLES.contains(&name.as_str());
+            assert!(taken, "{name}");
+        }
+    }
+}

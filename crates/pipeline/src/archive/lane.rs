@@ -29,9 +29,7 @@ use crate::retry::{Retry, Tries, may_be_made_again};
 use crate::status::Counters;
 use crate::watermark::{ArchivedMarks, Unrecorded, table};
 use forebay_core::error::with_causes;
-
-/// Name of the dead-letter table.
-pub const DEAD_LETTER_TABLE: &str = "dead_letters";
+pub use forebay_core::tables::DEAD_LETTER_TABLE;
 
 /// Turns dead letters into rows of their table; `offline` knows its schema.
 pub type DeadLetterRows = fn(&[DeadLetter]) -> PortResult<RecordBatch>;

@@ -9,8 +9,9 @@ use forebay_core::source::{Column, SourceDef, SourceFormat};
 use super::Builder;
 use crate::catalog::references::{Reference, references};
 use crate::error::{EngineError, Result, listed};
-use crate::functions::FUNCTIONS_VERSION;
-use crate::parse::{Definition, ObjectKind, QueryText, Statement};
+use crate::functions::{FUNCTIONS_VERSION, aggregate_kind, aggregate_version};
+use crate::parse::{Definition, ObjectKind, QueryText, Statement, label_query, parse_query};
+use crate::scalar::versions;
 
 /// Which columns of a source a definition can read: by their names, in lower case. None: all.
 type Named = Option<BTreeSet<String>>;
@@ -53,7 +54,8 @@ fn words_of(query: &QueryText) -> Named {
         .map(|words| words.map(str::to_lowercase).collect())
 }
 
-/// Version of the functions that a statement of `kind` can call.
+/// Version of all functions that a statement of `kind` can call; those of single ones follow
+/// behind what it names.
 fn functions_of(kind: ObjectKind) -> u32 {
     match kind {
         ObjectKind::View | ObjectKind::Service | ObjectKind::Monitor => FUNCTIONS_VERSION,
@@ -134,7 +136,26 @@ impl Builder<'_> {
                 _ => entry.state.digest.clone(),
             });
         }
+        parts.extend(self.versions(statement)?);
         Ok((digest(parts.iter().map(String::as_str)), references))
+    }
+
+    /// The functions, operators and aggregates that `statement` uses and whose meaning is not that
+    /// of the first builds, with its version; None where there are none, so that digests stay.
+    fn versions(&self, statement: &Statement) -> Result<Option<String>> {
+        let query = match &statement.definition {
+            Definition::View(view) => parse_query(&view.body)?,
+            Definition::Service(service) => parse_query(&service.body)?,
+            Definition::Monitor(_, Some(label)) => label_query(label, &statement.name)?,
+            _ => return Ok(None),
+        };
+        let aggregate = |name: &str| {
+            let function = self.session.aggregate(name)?;
+            let kind = aggregate_kind(function.name(), false)?;
+            Some((kind.name(), aggregate_version(kind)))
+        };
+        let used: Vec<String> = versions(&query, &aggregate).into_iter().collect();
+        Ok((!used.is_empty()).then(|| used.join(" ")))
     }
 
     /// Digest of what the values of `statement` are: its text and those of all that it names, but
@@ -154,6 +175,7 @@ impl Builder<'_> {
                 _ => self.meaning(&entry.statement)?,
             });
         }
+        parts.extend(self.versions(statement)?);
         Ok(digest(parts.iter().map(String::as_str)))
     }
 }

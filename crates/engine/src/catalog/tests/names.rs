@@ -3,13 +3,13 @@
 use super::*;
 
 const TEXT: &str = r#"
-CREATE SOURCE visits (_id VARCHAR NOT NULL, interval DOUBLE, "Interval" BIGINT, at TIMESTAMP NOT NULL,
+CREATE SOURCE visits (_id VARCHAR NOT NULL, interval DOUBLE, "Intervals" BIGINT, at TIMESTAMP NOT NULL,
     WATERMARK FOR at AS at - INTERVAL '1' MINUTE) WITH (connector = 'kafka');
 CREATE SOURCE answers (_id VARCHAR NOT NULL, good BOOLEAN, interval TIMESTAMP NOT NULL,
     WATERMARK FOR interval AS interval - INTERVAL '1' MINUTE) WITH (connector = 'kafka');
 CREATE ENTITY visitor (_id VARCHAR);
 CREATE FEATURE VIEW v ENTITY visitor TTL INTERVAL '1' DAY AS
-SELECT _id, at, sum(interval) OVER h AS waited, max("Interval") FILTER (WHERE interval > 3) OVER h AS most,
+SELECT _id, at, sum(interval) OVER h AS waited, max("Intervals") FILTER (WHERE interval > 3) OVER h AS most,
        last_value(INTERVAL - 1) OVER h AS before
 FROM visits
 WINDOW h AS (PARTITION BY _id ORDER BY at RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW);
@@ -30,7 +30,7 @@ fn an_underscore_and_the_word_interval_are_names_of_columns_everywhere() {
     };
     assert_eq!(
         names(&plan.catalog.sources()["visits"].columns),
-        ["_id", "interval", "Interval", "at"]
+        ["_id", "interval", "Intervals", "at"]
     );
     assert_eq!(names(&spec.key), ["_id"]);
     assert_eq!(spec.ttl_us, Some(DAY_US));

@@ -159,3 +159,36 @@ fn applying_the_same_text_makes_an_outdated_view_anew_as_another_version() {
     assert!(plan.catalog.outdated().is_empty());
     assert!(view_id(&plan.catalog, "v") > view_id(&loaded, "v"));
 }
+
+#[test]
+fn a_text_whose_meaning_never_changed_keeps_its_digest_and_another_does_not() {
+    let digest = |argument: &str| {
+        let view = format!(
+            "CREATE OR REPLACE FEATURE VIEW w ENTITY e AS \
+             SELECT count({argument}) OVER (PARTITION BY k ORDER BY ts) AS n FROM events;"
+        );
+        apply(&base(), &view).catalog.views()["w"]
+            .spec()
+            .digest
+            .clone()
+    };
+    // As the first builds had them: text, version of all functions, entity, events.
+    let of = |parts: &[&str]| forebay_core::digest::digest(parts.iter().copied());
+    let time = forebay_core::time::timestamp_type();
+    let columns = of(&[
+        "events",
+        "ts",
+        "id Utf8 false",
+        "k Utf8 true",
+        "x Float64 true",
+        &format!("ts {time} false"),
+    ]);
+    let text = "create feature view w entity e as select count ( x ) over ( partition by k order by ts ) as n \
+                from events";
+    let entity = of(&["create entity e ( k varchar )", "1"]);
+    let first = of(&[text, "1", &entity, &of(&[&columns, "events", "json"])]);
+    assert_eq!(digest("x"), first);
+    let digests = ["x + 1", "x > 1", "abs(x)", "x::DOUBLE"].map(digest);
+    let distinct: BTreeSet<&String> = digests.iter().collect();
+    assert_eq!(distinct.len(), digests.len());
+}

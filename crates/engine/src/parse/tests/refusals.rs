@@ -165,7 +165,8 @@ const REFUSED: &[Row] = &[
     (
         "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t - INTERVAL '1' MONTH) WITH \
          (connector = 'kafka')",
-        "f.sql:1:76: expected a unit after '1', not MONTH: SECOND, MINUTE, HOUR, DAY, found MONTH",
+        "f.sql:1:63: interval '1' MONTH: months and years have no fixed length; write days, as in \
+         INTERVAL '30' DAY",
         "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t - INTERVAL '1' DAY) WITH \
          (connector = 'kafka')",
     ),
@@ -265,8 +266,8 @@ const REFUSED: &[Row] = &[
     ),
     (
         "CREATE FEATURE VIEW v ENTITY e TTL INTERVAL '1 year' AS {c}",
-        "f.sql:1:36: interval '1 year': a year has no fixed length; write days, as in INTERVAL \
-         '30' DAY",
+        "f.sql:1:36: interval '1 year': months and years have no fixed length; write days, as in \
+         INTERVAL '30' DAY",
         "CREATE FEATURE VIEW v ENTITY e TTL INTERVAL '30' DAY AS {c}",
     ),
     (
@@ -287,17 +288,18 @@ const REFUSED: &[Row] = &[
     ),
     (
         "CREATE FEATURE VIEW v ENTITY e TTL INTERVAL '-5' DAY AS {c}",
-        "f.sql:1:36: interval '-5 DAY' is negative; write a positive one",
+        "f.sql:1:36: interval '-5' DAY is negative; write a positive one",
         "CREATE FEATURE VIEW v ENTITY e TTL INTERVAL '5' DAY AS {c}",
     ),
     (
         "CREATE FEATURE VIEW v ENTITY e TTL INTERVAL '900000000000' DAY AS {c}",
-        "f.sql:1:36: interval '900000000000 DAY' is too long; at most 292,000 years fit",
+        "f.sql:1:36: interval '900000000000' DAY is too long; at most 292 years of hours and 5 \
+         million years of days fit",
         "CREATE FEATURE VIEW v ENTITY e TTL INTERVAL '106580000' DAY AS {c}",
     ),
     (
         "CREATE FEATURE VIEW v ENTITY e AS SELECT FROM",
-        "f.sql:1:42: expected: identifier, found: EOF",
+        "f.sql:1:42: expected identifier, the statement ends",
         "CREATE FEATURE VIEW v ENTITY e AS {c}",
     ),
     (
@@ -314,6 +316,116 @@ const REFUSED: &[Row] = &[
         "DROP MODEL m",
         "f.sql:1:12: expected VERSION, the statement ends",
         "DROP MODEL x VERSION 1",
+    ),
+    (
+        "CREATE SOURCE IF NOT EXISTS n (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+        "f.sql:1:15: IF NOT EXISTS is not supported: applying a definition that is there changes nothing; drop it, or write CREATE OR REPLACE",
+        "CREATE OR REPLACE SOURCE n (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+    ),
+    (
+        "CREATE SOURCE n (a DOUBLE[], t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+        "f.sql:1:26: column a: arrays ([]) are not supported; declare a column for each element, or VARCHAR where the event has the array as text",
+        "CREATE SOURCE n (a VARCHAR, t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+    ),
+    (
+        "CREATE SOURCE n (a BIGINT UNSIGNED, t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+        "f.sql:1:27: column a: UNSIGNED is not supported; write BIGINT",
+        "CREATE SOURCE n (a BIGINT, t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+    ),
+    (
+        "CREATE SOURCE n (t TIMESTAMP WITH TIME ZONE NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+        "f.sql:1:30: column t: TIMESTAMP WITH TIME ZONE is not told from others: every TIMESTAMP is a moment in UTC; write TIMESTAMP",
+        "CREATE SOURCE n (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+    ),
+    (
+        "CREATE SOURCE n (t TIMESTAMP NOT NULL, a TIMESTAMP METADATA, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+        "f.sql:1:52: column a: METADATA columns are not supported: time, partition and offset of the record are kept beside each event; drop the column",
+        "CREATE SOURCE n (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+    ),
+    (
+        "CREATE SOURCE n (t TIMESTAMP NOT NULL, a DOUBLE DEFAULT 0, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+        "f.sql:1:49: column a: DEFAULT is not supported: a field that is missing is NULL; write coalesce(column, value) where it is read",
+        "CREATE SOURCE n (t TIMESTAMP NOT NULL, a DOUBLE, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+    ),
+    (
+        "CREATE SOURCE n (t TIMESTAMP NOT NULL COMMENT 'when', WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+        "f.sql:1:39: column t: COMMENT is not supported; write -- and the words behind the line",
+        "CREATE SOURCE n (t TIMESTAMP NOT NULL, -- when\n WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+    ),
+    (
+        "CREATE SOURCE n (t TIMESTAMP NOT NULL, PRIMARY KEY (t), WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+        "f.sql:1:48: PRIMARY KEY is not of a source; drop it, and write CREATE ENTITY e (key VARCHAR)",
+        "CREATE SOURCE n (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka'); CREATE ENTITY n (key VARCHAR)",
+    ),
+    (
+        "CREATE SOURCE n (a.b DOUBLE, t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+        "f.sql:1:19: column a.b is nested, which is not supported; bring it as a field of its own, at the top of the event: b VARCHAR",
+        "CREATE SOURCE n (b VARCHAR, t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+    ),
+    (
+        "CREATE SOURCE n (a AS b + 1, t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+        "f.sql:1:20: column a is computed (AS), which is not supported; compute it where it is read, in the view",
+        "CREATE SOURCE n (b BIGINT, t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+    ),
+    (
+        "CREATE SOURCE n (\"A\" BIGINT, a BIGINT, t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+        "f.sql:1:30: columns A and a differ in case only, and the archive keeps one of them; rename one",
+        "CREATE SOURCE n (\"A\" BIGINT, b BIGINT, t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+    ),
+    (
+        "CREATE SOURCE \"my events\" (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka', topic = 'x')",
+        "f.sql:1:15: the name of the source \"my events\" names a table of the archive: use up to 128 letters, digits, `_`, `-` and `.`, with no dot in front",
+        "CREATE SOURCE \"my-events\" (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka', topic = 'x')",
+    ),
+    (
+        "CREATE SOURCE dead_letters (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+        "f.sql:1:15: the name of the source \"dead_letters\" is a table that the archive has of its own; rename it",
+        "CREATE SOURCE letters (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+    ),
+    (
+        "CREATE ENTITY n ()",
+        "f.sql:1:17: entity n has no key; for features of everything bring a column with one value in each event: CREATE ENTITY n (everything VARCHAR)",
+        "CREATE ENTITY n (everything VARCHAR)",
+    ),
+    (
+        "CREATE FEATURE VIEW v ENTITY e, e AS {c}",
+        "f.sql:1:31: a view belongs to one entity; write an entity whose key has the columns of both, or a view for each",
+        "CREATE FEATURE VIEW v ENTITY e AS {c}",
+    ),
+    (
+        "CREATE FEATURE VIEW v ENTITY e AS SELECT count(*) OVER (PARTITION BY k ORDER BY t) FILTER (WHERE n > 1) AS c FROM s",
+        "f.sql:1:91: FILTER stands before OVER; write count(*) FILTER (WHERE condition) OVER (..)",
+        "CREATE FEATURE VIEW v ENTITY e AS SELECT count(*) FILTER (WHERE n > 1) OVER (PARTITION BY k ORDER BY t) AS c FROM s",
+    ),
+    (
+        "CREATE FEATURE VIEW v ENTITY e AS SELECT count(*) OVER (PARTITION BY k ORDER BY t RANGE INTERVAL '1' HOUR PRECEDING EXCLUDE TIES) AS c FROM s",
+        "f.sql:1:117: expected ), found EXCLUDE: a frame ends with the moment itself, of which nothing is left out; drop EXCLUDE",
+        "CREATE FEATURE VIEW v ENTITY e AS SELECT count(*) OVER (PARTITION BY k ORDER BY t RANGE INTERVAL '1' HOUR PRECEDING) AS c FROM s",
+    ),
+    (
+        "CREATE FEATURE VIEW v ENTITY e AS SELECT count(*) OVER (PARTITION BY k ORDER BY t ROWS_RANGE 3 PRECEDING) AS c FROM s",
+        "f.sql:1:83: expected ROWS, RANGE, GROUPS, found ROWS_RANGE: write RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW",
+        "CREATE FEATURE VIEW v ENTITY e AS SELECT count(*) OVER (PARTITION BY k ORDER BY t RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW) AS c FROM s",
+    ),
+    (
+        "CREATE FEATURE VIEW v ENTITY e AS SELECT count(*) OVER (PARTITION BY k ORDER BY t) AS c FROM s FOR SYSTEM_TIME AS OF t",
+        "f.sql:1:100: expected one of UPDATE or SHARE, found SYSTEM_TIME: FOR SYSTEM_TIME AS OF is not supported; write a feature view for each source: a feature service joins them as of the request's time",
+        "CREATE FEATURE VIEW v ENTITY e AS {c}",
+    ),
+    (
+        "CREATE FEATURE VIEW v ENTITY e AS SELECT max((n) OVER (PARTITION BY k ORDER BY t) AS c FROM s",
+        "f.sql:1:50: expected ), found OVER: a bracket before it is open still; close it, or drop it",
+        "CREATE FEATURE VIEW v ENTITY e AS SELECT max((n)) OVER (PARTITION BY k ORDER BY t) AS c FROM s",
+    ),
+    (
+        "CREATE FEATURE VIEW v ENTITY e AS SELECT max(‘a’) OVER (PARTITION BY k ORDER BY t) AS c FROM s",
+        "f.sql:1:46: expected an expression, found ‘: this is a typographic quote; write ' around a text and \" around a name",
+        "CREATE FEATURE VIEW v ENTITY e AS SELECT max('a') OVER (PARTITION BY k ORDER BY t) AS c FROM s",
+    ),
+    (
+        "CREATE FEATURE VIEW v ENTITY e AS SELECT count(*) AS c FROM TABLE(TUMBLE(TABLE s, DESCRIPTOR(t), INTERVAL '1' HOUR)) GROUP BY k",
+        "f.sql:1:80: TUMBLE is not supported: windows end with the moment that is asked for; write FROM source, and each aggregate as count(*) OVER (PARTITION BY key ORDER BY event_time RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW)",
+        "CREATE FEATURE VIEW v ENTITY e AS SELECT count(*) OVER (PARTITION BY k ORDER BY t RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW) AS c FROM s",
     ),
 ];
 

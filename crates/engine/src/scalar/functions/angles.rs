@@ -20,6 +20,7 @@ const ANGLES: &[Function] = &[
             example("sin(1)", "0.8414709848078965"),
         ],
     )
+    .version(2)
     .float(NAN_STAYS)
     .fault("out of range: an infinity"),
     function(
@@ -31,6 +32,7 @@ const ANGLES: &[Function] = &[
         Reference::DuckDb("CASE WHEN isinf(a) THEN error('range') ELSE cos(a) END"),
         &[example("cos(0)", "1.0")],
     )
+    .version(2)
     .float(NAN_STAYS)
     .fault("out of range: an infinity"),
     function(
@@ -42,6 +44,7 @@ const ANGLES: &[Function] = &[
         Reference::DuckDb("CASE WHEN isinf(a) THEN error('range') ELSE tan(a) END"),
         &[example("tan(0)", "0.0")],
     )
+    .version(2)
     .float(NAN_STAYS)
     .fault("out of range: an infinity"),
     function(
@@ -56,6 +59,7 @@ const ANGLES: &[Function] = &[
             example("cot(0)", "error"),
         ],
     )
+    .version(2)
     .float(NAN_STAYS)
     .fault("out of range: zero, an infinity"),
     function(
@@ -72,6 +76,7 @@ const ANGLES: &[Function] = &[
             example("asin(2)", "error"),
         ],
     )
+    .version(2)
     .float(NAN_STAYS)
     .fault("out of range: below -1 or above 1"),
     function(
@@ -85,6 +90,7 @@ const ANGLES: &[Function] = &[
         ),
         &[example("acos(1)", "0.0")],
     )
+    .version(2)
     .float(NAN_STAYS)
     .fault("out of range: below -1 or above 1"),
     function(
@@ -94,6 +100,7 @@ const ANGLES: &[Function] = &[
         Reference::DuckDb("atan(a)"),
         &[example("atan(1)", "0.7853981633974483")],
     )
+    .version(2)
     .float(IEEE),
     function(
         "atan2",
@@ -104,6 +111,7 @@ const ANGLES: &[Function] = &[
         Reference::DuckDb("atan2(a, b)"),
         &[example("atan2(1, -1)", "2.356194490192345")],
     )
+    .version(2)
     .float(IEEE),
     function(
         "sinh",
@@ -112,6 +120,7 @@ const ANGLES: &[Function] = &[
         Reference::DuckDb("sinh(a)"),
         &[example("sinh(0)", "0.0")],
     )
+    .version(2)
     .float(IEEE),
     function(
         "cosh",
@@ -120,6 +129,7 @@ const ANGLES: &[Function] = &[
         Reference::DuckDb("cosh(a)"),
         &[example("cosh(0)", "1.0")],
     )
+    .version(2)
     .float(IEEE),
     function(
         "tanh",
@@ -128,6 +138,7 @@ const ANGLES: &[Function] = &[
         Reference::DuckDb("tanh(a)"),
         &[example("tanh(0)", "0.0")],
     )
+    .version(2)
     .float(IEEE),
     function(
         "asinh",
@@ -136,6 +147,7 @@ const ANGLES: &[Function] = &[
         Reference::DuckDb("asinh(a)"),
         &[example("asinh(0)", "0.0")],
     )
+    .version(2)
     .float(IEEE),
     function(
         "acosh",
@@ -146,6 +158,7 @@ const ANGLES: &[Function] = &[
         Reference::Differs("DuckDB gives NaN below 1, which is a fault here, as in PostgreSQL"),
         &[example("acosh(1)", "0.0"), example("acosh(0)", "error")],
     )
+    .version(2)
     .float(NAN_STAYS)
     .fault("out of range: below 1"),
     function(
@@ -159,6 +172,7 @@ const ANGLES: &[Function] = &[
         ),
         &[example("atanh(0)", "0.0"), example("atanh(2)", "error")],
     )
+    .version(2)
     .float("NaN gives NaN, 1 and -1 give infinities")
     .fault("out of range: below -1 or above 1"),
 ];

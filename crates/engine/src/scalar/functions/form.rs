@@ -35,6 +35,11 @@ pub(super) const fn function(
 }
 
 impl Function {
+    /// Its meaning is not that of the first builds.
+    pub(super) const fn version(self, version: u32) -> Self {
+        Self { version, ..self }
+    }
+
     pub(super) const fn aliases(self, aliases: &'static [&'static str]) -> Self {
         Self { aliases, ..self }
     }

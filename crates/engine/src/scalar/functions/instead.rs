@@ -16,6 +16,12 @@ const RANDOM: &str = "a value must be the same each time it is computed; write h
 const BUILD: &str = "a value must not depend on the program that computes it; leave it out";
 const PART: &str = "write date_part('year', time), or another part";
 
+/// What to write for quantiles.
+pub(crate) const QUANTILES: &str = "quantiles have no exact state of bounded size; write avg(x) and stddev(x), or \
+                                    count(*) FILTER (WHERE x < limit)";
+const DISTINCT: &str = "distinct values have no exact state of bounded size; write count(*) FILTER (WHERE x = 'a') for \
+                        each value";
+
 /// Names and what to write, each name once.
 const INSTEAD: &[(&[&str], &str)] = &[
     (
@@ -41,6 +47,54 @@ const INSTEAD: &[(&[&str], &str)] = &[
         "write avg(x) FILTER (WHERE condition)",
     ),
     (&["mean", "average"], "write avg(x)"),
+    (
+        &[
+            "approx_count_distinct",
+            "count_distinct",
+            "distinct_count",
+            "approx_top_k",
+            "top_k",
+            "topk",
+            "mode",
+            "histogram",
+            "approx_most_frequent",
+        ],
+        DISTINCT,
+    ),
+    (
+        &[
+            "approx_percentile",
+            "percentile",
+            "quantile",
+            "approx_quantile",
+            "percentile_approx",
+        ],
+        QUANTILES,
+    ),
+    (
+        &["arg_max", "argmax", "max_by", "arg_min", "argmin", "min_by"],
+        "write last_value(x) for the value of the newest event, and max(y) or min(y) beside it",
+    ),
+    (
+        &["every"],
+        "write min(x) of a BOOLEAN: true where all are (bool_and)",
+    ),
+    (
+        &["some", "any"],
+        "write max(x) of a BOOLEAN: true where one is (bool_or)",
+    ),
+    (&["count_where"], "write count(x) FILTER (WHERE condition)"),
+    (&["sum_where"], "write sum(x) FILTER (WHERE condition)"),
+    (&["avg_where"], "write avg(x) FILTER (WHERE condition)"),
+    (
+        &["avg_cate", "sum_cate", "count_cate", "min_cate", "max_cate"],
+        "write avg(x) FILTER (WHERE category = 'a'), a feature for each category",
+    ),
+    (
+        &["skewness", "skew", "kurtosis"],
+        "write its moments: avg(x), stddev(x) and avg(x * x * x)",
+    ),
+    (&["product"], "write exp(sum(ln(x))), of what is above zero"),
     (
         &[
             "now",
@@ -322,7 +376,16 @@ mod tests {
 
     /// Functions that are no entry of the registry but operators, of which advice may speak.
     const OPERATORS: &[&str] = &[
-        "coalesce", "nullif", "count", "sum", "avg", "var", "var_pop",
+        "coalesce",
+        "nullif",
+        "count",
+        "sum",
+        "avg",
+        "var",
+        "var_pop",
+        "min",
+        "max",
+        "last_value",
     ];
 
     #[test]

@@ -148,6 +148,7 @@ const MAGNITUDE: &[Function] = &[
             example("abs(CAST('-9223372036854775808' AS BIGINT))", "error"),
         ],
     )
+    .version(2)
     .float("NaN gives NaN, -0.0 gives 0.0")
     .fault("overflow: the least BIGINT"),
     function(
@@ -164,6 +165,7 @@ const MAGNITUDE: &[Function] = &[
             example("sign(CAST('-0.0' AS DOUBLE))", "0.0"),
         ],
     )
+    .version(2)
     .aliases(&["signum"])
     .float("NaN gives NaN, -0.0 gives 0.0"),
     function(
@@ -173,6 +175,7 @@ const MAGNITUDE: &[Function] = &[
         Reference::DuckDb("ceil(a)"),
         &[example("ceil(1.2)", "2.0"), example("ceil(-1.2)", "-1.0")],
     )
+    .version(2)
     .aliases(&["ceiling"])
     .float(IEEE),
     function(
@@ -182,6 +185,7 @@ const MAGNITUDE: &[Function] = &[
         Reference::DuckDb("floor(a)"),
         &[example("floor(1.8)", "1.0"), example("floor(-1.2)", "-2.0")],
     )
+    .version(2)
     .float(IEEE),
     function(
         "round",
@@ -204,6 +208,7 @@ const MAGNITUDE: &[Function] = &[
             example("round(1250, -2)", "1300"),
         ],
     )
+    .version(2)
     .float(IEEE)
     .fault("overflow: the rounded value does not fit"),
     function(
@@ -227,6 +232,7 @@ const MAGNITUDE: &[Function] = &[
             example("trunc(1299, -2)", "1200"),
         ],
     )
+    .version(2)
     .float(IEEE),
     function(
         "degrees",
@@ -265,6 +271,7 @@ const POWERS: &[Function] = &[
         Reference::DuckDb("CASE WHEN a < 0 THEN error('range') ELSE sqrt(a) END"),
         &[example("sqrt(2.25)", "1.5"), example("sqrt(-1)", "error")],
     )
+    .version(2)
     .float("NaN gives NaN, -0.0 gives -0.0")
     .fault("out of range: below zero"),
     function(
@@ -274,6 +281,7 @@ const POWERS: &[Function] = &[
         Reference::DuckDb("cbrt(a)"),
         &[example("cbrt(-27)", "-3.0")],
     )
+    .version(2)
     .float(IEEE),
     function(
         "exp",
@@ -282,6 +290,7 @@ const POWERS: &[Function] = &[
         Reference::DuckDb("exp(a)"),
         &[example("exp(0)", "1.0")],
     )
+    .version(2)
     .float("NaN gives NaN; what is too great is infinity, as IEEE 754 has it"),
     function(
         "ln",
@@ -292,6 +301,7 @@ const POWERS: &[Function] = &[
         Reference::DuckDb("CASE WHEN a <= 0 THEN error('range') ELSE ln(a) END"),
         &[example("ln(1)", "0.0"), example("ln(0)", "error")],
     )
+    .version(2)
     .float(NAN_STAYS)
     .fault("out of range: zero and below"),
     function(
@@ -312,6 +322,7 @@ const POWERS: &[Function] = &[
             example("log(1, 8)", "error"),
         ],
     )
+    .version(2)
     .float(NAN_STAYS)
     .fault("out of range: a base or a number of zero and below, base 1"),
     function(
@@ -323,6 +334,7 @@ const POWERS: &[Function] = &[
         Reference::DuckDb("CASE WHEN a <= 0 THEN error('range') ELSE log10(a) END"),
         &[example("log10(1000)", "3.0")],
     )
+    .version(2)
     .float(NAN_STAYS)
     .fault("out of range: zero and below"),
     function(
@@ -334,6 +346,7 @@ const POWERS: &[Function] = &[
         Reference::DuckDb("CASE WHEN a <= 0 THEN error('range') ELSE log2(a) END"),
         &[example("log2(8)", "3.0")],
     )
+    .version(2)
     .float(NAN_STAYS)
     .fault("out of range: zero and below"),
     function(
@@ -352,6 +365,7 @@ const POWERS: &[Function] = &[
             example("power(-8, 0.5)", "error"),
         ],
     )
+    .version(2)
     .aliases(&["pow"])
     .float("as IEEE 754: power(x, 0) and power(1, x) are 1.0 even for NaN")
     .fault("out of range: a power below zero of zero, a fractional power of a number below zero"),
@@ -387,6 +401,7 @@ const WHOLE: &[Function] = &[
             example("factorial(-1)", "error"),
         ],
     )
+    .version(2)
     .fault("out of range: below 0; overflow: above 20"),
     function(
         "isnan",

@@ -218,6 +218,7 @@ const CUTS: &[Function] = &[
             ),
         ],
     )
+    .version(2)
     .aliases(&["datetrunc"])
     .fault("out of range: a beginning below 64 bits, a column's time zone that is none"),
     function(
@@ -249,6 +250,7 @@ const CUTS: &[Function] = &[
             ),
         ],
     )
+    .version(2)
     .fault("out of range: a beginning below 64 bits"),
 ];
 
@@ -277,6 +279,7 @@ const ZONES: &[Function] = &[
             ),
         ],
     )
+    .version(2)
     .fault("out of range: years beyond 262,142, a column's time zone that is none"),
     function(
         "from_time_zone",
@@ -346,6 +349,7 @@ const MAKING: &[Function] = &[
             example("to_timestamp(0.25)", "TIMESTAMP '1970-01-01T00:00:00.25Z'"),
         ],
     )
+    .version(2)
     .float("seconds are rounded to microseconds, halves away from zero; NaN is out of range")
     .fault("cast: a text that is no time; out of range: a number that 64 bits do not hold"),
     function(
@@ -358,6 +362,7 @@ const MAKING: &[Function] = &[
             "TIMESTAMP '1970-01-01T00:00:01Z'",
         )],
     )
+    .version(2)
     .aliases(&["from_unixtime"])
     .fault(OUT_OF_64_BITS),
     function(
@@ -370,6 +375,7 @@ const MAKING: &[Function] = &[
             "TIMESTAMP '1969-12-31T23:59:59.999Z'",
         )],
     )
+    .version(2)
     .fault(OUT_OF_64_BITS),
     function(
         "to_timestamp_micros",
@@ -380,7 +386,8 @@ const MAKING: &[Function] = &[
             "to_timestamp_micros(1)",
             "TIMESTAMP '1970-01-01T00:00:00.000001Z'",
         )],
-    ),
+    )
+    .version(2),
 ];
 
 /// The functions of this file.

@@ -210,6 +210,7 @@ const PARTS: &[Function] = &[
             ),
         ],
     )
+    .version(2)
     .aliases(&["datepart"]),
     function(
         DATE_PART_EPOCH,
@@ -271,7 +272,8 @@ const PARTS: &[Function] = &[
             "to_unixtime(TIMESTAMP '1969-12-31T23:59:59.5Z')",
             "-1",
         )],
-    ),
+    )
+    .version(2),
     function(
         "date_diff",
         "How many units begin between two times, after the first and up to the second: \
@@ -316,6 +318,7 @@ const PARTS: &[Function] = &[
             ),
         ],
     )
+    .version(2)
     .aliases(&["date_format", "strftime"])
     .fault("out of range: a text above 1 MiB"),
 ];

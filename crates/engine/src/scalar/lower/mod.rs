@@ -25,7 +25,7 @@ use super::function::Type;
 use super::input::Input;
 use super::kernel::Kernel;
 use super::operators::{IsNull, IsTruth, Negate};
-use super::refusal::Refusal;
+use super::refusal::{Refusal, position_of};
 use super::shell::planned;
 use crate::patience::Patience;
 
@@ -131,6 +131,11 @@ impl<'a> Lowering<'a> {
     /// It is not one that is evaluated; it says what to write instead.
     pub(crate) fn lower(&mut self, expr: &Expr) -> Lowered {
         self.builder.walk()?;
+        self.lowered(expr)
+            .map_err(|refusal| refusal.near(position_of(expr)))
+    }
+
+    fn lowered(&mut self, expr: &Expr) -> Lowered {
         match expr {
             Expr::Alias(alias) => self.lower(&alias.expr),
             Expr::Column(column) => self.column(column),
@@ -177,7 +182,10 @@ impl<'a> Lowering<'a> {
     /// `expr` as a value of type `to`, which it is already or widens to.
     pub(crate) fn lower_as(&mut self, expr: &Expr, to: Type) -> Result<Slot, Refusal> {
         let typed = self.lower(expr)?;
-        self.implied(typed, Some(to)).map(|typed| typed.slot)
+        let implied = self.implied(typed, Some(to));
+        implied
+            .map(|typed| typed.slot)
+            .map_err(|refusal| refusal.near(position_of(expr)))
     }
 
     /// Whether it is TRUE on every row.
@@ -267,7 +275,7 @@ impl<'a> Lowering<'a> {
         let (from, wanted) = (from.sql(), to.sql());
         let message = match to {
             Type::Boolean => format!(
-                "{text} is {from} where a condition is expected; compare it with a value, as in {} = {}",
+                "{text} is {from} where a condition (BOOLEAN) is expected; compare it with a value, as in {} = {}",
                 operand(text),
                 if from == "VARCHAR" { "'yes'" } else { "1" }
             ),

@@ -111,7 +111,8 @@ fn planned(session: &Session, columns: &Columns, sql: &str) -> Result<Expr, Stri
         return Err("no query".to_owned());
     };
     let tables = [("e".to_owned(), Arc::new(Schema::new(fields)))];
-    let plan = session.plan(*query, &tables).map_err(|e| {
+    let plan = session.plan(*query, &tables).map_err(|unplanned| {
+        let e = unplanned.error;
         Refusal::within(&e).map_or_else(|| format!("planning: {e}"), |refusal| refusal.message)
     })?;
     match plan {

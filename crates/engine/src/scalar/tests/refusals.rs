@@ -67,7 +67,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
     (
         "CASE WHEN n THEN 1 END",
-        "n is BIGINT where a condition is expected",
+        "n is BIGINT where a condition (BOOLEAN) is expected",
         "CASE WHEN n = 1 THEN 1 END",
     ),
     (
@@ -120,7 +120,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("now()", "no function of the data", "t"),
     ("version()", "must not depend on the program", "1"),
     ("make_array(n)", "there are no arrays in expressions", "n"),
-    ("[n, 1]", "lists, maps and structs are not supported", "n"),
+    ("[n, 1]", "arrays, maps and structs are not supported", "n"),
     ("n = ANY(SELECT 1)", "ANY, SOME and ALL", "n IN (1)"),
     ("s COLLATE \"de\"", "COLLATE", "s"),
     ("n > $1", "parameter '$1' has no value", "n > 1"),

@@ -60,7 +60,7 @@ const REFUSED: &[Row] = &[
     ),
     (
         "SELECT t.c, u.c FROM request LEFT JOIN v AS t USING (k) LEFT JOIN v AS u USING (k)",
-        "2:10: feature service s: two features go by the name c; give each its own: AS name",
+        "2:15: feature service s: two features go by the name c; give each its own: AS name",
         "SELECT t.c, u.c AS other FROM request LEFT JOIN v AS t USING (k) LEFT JOIN v AS u USING \
          (k)",
     ),
@@ -76,7 +76,7 @@ const REFUSED: &[Row] = &[
     ),
     (
         "SELECT t.c + 1 FROM request LEFT JOIN v AS t USING (k)",
-        "2:1: feature service s: t.c + 1 has no name; write AS name behind it",
+        "2:8: feature service s: t.c + 1 has no name; write AS name behind it",
         "SELECT t.c + 1 AS more FROM request LEFT JOIN v AS t USING (k)",
     ),
     (
@@ -94,7 +94,7 @@ const REFUSED: &[Row] = &[
     ),
     (
         "SELECT max(t.c) AS s FROM request LEFT JOIN v AS t USING (k)",
-        "2:1: feature service s: it aggregates over the rows of a request; aggregate events in a \
+        "2:8: feature service s: it aggregates over the rows of a request; aggregate events in a \
          feature view",
         "SELECT t.s FROM request LEFT JOIN sums AS t USING (k);\nCREATE FEATURE VIEW sums ENTITY e \
          AS SELECT sum(x) OVER (PARTITION BY k ORDER BY ts) AS s FROM events",
@@ -127,8 +127,7 @@ const REFUSED: &[Row] = &[
     ),
     (
         "WITH w AS (SELECT c FROM v) SELECT w.c FROM request LEFT JOIN w USING (k)",
-        "2:1: feature service s: WITH is not supported in a feature service; make it a feature \
-         view",
+        "2:6: feature service s: w is a query of WITH, and joins are of feature views alone; make it a feature view",
         "SELECT w.c FROM request LEFT JOIN w USING (k);\nCREATE FEATURE VIEW w ENTITY e AS SELECT \
          count(*) OVER (PARTITION BY k ORDER BY ts) AS c FROM events",
     ),

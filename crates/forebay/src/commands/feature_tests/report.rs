@@ -62,13 +62,13 @@ impl Tested {
     pub(super) fn details(&self) -> String {
         let mut text = String::new();
         for Failure { path, words } in &self.failures {
-            line(&mut text, format!("  no answer by {path}: {words}"));
+            line(&mut text, &format!("  no answer by {path}: {words}"));
         }
         for difference in self.differences.iter().take(DIFFERENCES_SHOWN) {
             describe(&mut text, difference);
         }
         if let Some(more) = self.differences.len().checked_sub(DIFFERENCES_SHOWN + 1) {
-            line(&mut text, format!("  and {} more", more + 1));
+            line(&mut text, &format!("  and {} more", more + 1));
         }
         for row in &self.left_out {
             let LeftOutRow {
@@ -78,20 +78,20 @@ impl Tested {
                 why,
             } = row;
             let words = format!("  view {view} leaves out the event of {source} at {at}: {why}");
-            line(&mut text, words);
+            line(&mut text, &words);
         }
         for Undecoded { at, source, why } in &self.undecoded {
             line(
                 &mut text,
-                format!("  the record at {at} is no row of {source}: {why}"),
+                &format!("  the record at {at} is no row of {source}: {why}"),
             );
         }
         text
     }
 }
 
-fn line(text: &mut String, words: String) {
-    text.push_str(&words);
+fn line(text: &mut String, words: &str) {
+    text.push_str(words);
     text.push('\n');
 }
 
@@ -116,20 +116,20 @@ fn describe(text: &mut String, difference: &Difference) {
     } = difference;
     line(
         text,
-        format!(
+        &format!(
             "  {feature} of {object} for {} at {} ({at})",
             key_of(difference),
             instant::format(*at_us)
         ),
     );
-    line(text, format!("    expected  {}", literal(expected)));
+    line(text, &format!("    expected  {}", literal(expected)));
     for (value, paths) in got {
         let by = if got.len() == 1 && !is_expected_by_some {
             "every path".to_owned()
         } else {
             paths.join("; ")
         };
-        line(text, format!("    got       {}  by {by}", literal(value)));
+        line(text, &format!("    got       {}  by {by}", literal(value)));
     }
 }
 
@@ -162,7 +162,7 @@ impl Report {
             let ms = test.took.as_secs_f64() * 1e3;
             line(
                 &mut text,
-                format!("{word} {} ({}, {ms:.1} ms)", test.name, test.at),
+                &format!("{word} {} ({}, {ms:.1} ms)", test.name, test.at),
             );
             if !test.has_passed() {
                 text.push_str(&test.details());
@@ -171,7 +171,7 @@ impl Report {
         let (tests, failed) = (self.tests.len(), self.failed());
         line(
             &mut text,
-            format!(
+            &format!(
                 "{} of {tests} tests passed in {} ms, each by the probe, by the stream as given, and in {} orders of \
                  seed {}",
                 tests - failed,
@@ -277,7 +277,7 @@ fn gap(text: &mut String, object: &str, features: &[Covered]) {
     if !gaps.is_empty() {
         line(
             text,
-            format!("  {object}: no test expects {}", gaps.join(", ")),
+            &format!("  {object}: no test expects {}", gaps.join(", ")),
         );
     }
 }
@@ -292,7 +292,7 @@ fn view_gaps(text: &mut String, name: &str, view: &ViewCoverage) {
         };
         line(
             text,
-            format!(
+            &format!(
                 "  feature view {name}: {words} the window of {} ({})",
                 window.length(),
                 window.features(view).join(", ")
@@ -302,7 +302,7 @@ fn view_gaps(text: &mut String, name: &str, view: &ViewCoverage) {
     if view.ttl == Some(false) {
         line(
             text,
-            format!("  feature view {name}: no test asks beyond its TTL"),
+            &format!("  feature view {name}: no test asks beyond its TTL"),
         );
     }
 }
