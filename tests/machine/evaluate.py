@@ -200,12 +200,6 @@ class Compiler:
     def lazy_least(self, node: Call, args: list[Getter]) -> Getter:
         return self.extreme(args, -1)
 
-    def lazy_nanvl(self, node: Call, args: list[Getter]) -> Getter:
-        def value(row):
-            a, b = args[0](row), args[1](row)
-            return b if a is not None and a != a else a
-        return value
-
     def lazy_concat(self, node: Call, args: list[Getter]) -> Getter:
         return lambda row: "".join(s for s in [arg(row) for arg in args] if s is not None)
 

@@ -160,7 +160,11 @@ def exponential(x: float) -> float:
 
 
 def wave(how: Callable) -> Callable:
-    return lambda x: how(x) if math.isfinite(x) else values.NAN
+    def value(x: float) -> float:
+        if math.isinf(x):
+            raise Fault("range", f"the angle {x}")
+        return x if x != x else how(x)
+    return value
 
 
 def shift(left: int, by: int) -> int:
@@ -260,7 +264,7 @@ def table(rules: Rules) -> list[Function]:
         Function("sqrt", (DOUBLE,), DOUBLE, root(rules), fails=True),
         Function("isnan", (DOUBLE,), BOOLEAN, lambda x: x != x),
         Function("iszero", (DOUBLE,), BOOLEAN, lambda x: x == 0),
-        Function("nanvl", (DOUBLE, DOUBLE), DOUBLE, None),
+        Function("nanvl", (DOUBLE, DOUBLE), DOUBLE, lambda x, y: y if x != x else x),
         Function("&", (BIGINT, BIGINT), BIGINT, lambda x, y: x & y, "({} & {})"),
         Function("|", (BIGINT, BIGINT), BIGINT, lambda x, y: x | y, "({} | {})"),
         Function("<<", (BIGINT, one_of(0, 1, 4, 62, 63)), BIGINT, lambda x, y: shifted(shift(x, y)), "({} << {})"),
@@ -271,8 +275,8 @@ def table(rules: Rules) -> list[Function]:
         Function("log10", (DOUBLE,), DOUBLE, logarithm(math.log10, rules), fails=True, approximate=True),
         Function("log2", (DOUBLE,), DOUBLE, logarithm(math.log2, rules), fails=True, approximate=True),
         Function("exp", (DOUBLE,), DOUBLE, exponential, approximate=True),
-        Function("sin", (DOUBLE,), DOUBLE, wave(math.sin), approximate=True),
-        Function("cos", (DOUBLE,), DOUBLE, wave(math.cos), approximate=True),
+        Function("sin", (DOUBLE,), DOUBLE, wave(math.sin), fails=True, approximate=True),
+        Function("cos", (DOUBLE,), DOUBLE, wave(math.cos), fails=True, approximate=True),
         Function("atan", (DOUBLE,), DOUBLE, math.atan, approximate=True),
         Function("tanh", (DOUBLE,), DOUBLE, math.tanh, approximate=True),
 
