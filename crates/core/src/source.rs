@@ -66,6 +66,20 @@ pub struct SourceDef {
     pub format: SourceFormat,
 }
 
+/// SQL's name of the type of a column, for messages and documents.
+#[must_use]
+pub fn sql_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Boolean => "BOOLEAN".to_owned(),
+        DataType::Int32 => "INTEGER".to_owned(),
+        DataType::Int64 => "BIGINT".to_owned(),
+        DataType::Float64 => "DOUBLE".to_owned(),
+        DataType::Utf8 | DataType::Utf8View => "VARCHAR".to_owned(),
+        DataType::Timestamp(..) => "TIMESTAMP".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 impl SourceDef {
     /// A source of JSON records whose time options are the defaults.
     #[must_use]

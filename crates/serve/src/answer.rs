@@ -107,7 +107,7 @@ pub(crate) struct Answerer {
     missing: Vec<Counter>,
     /// Values whose expression failed, by service and feature: nearly always none, so a series is
     /// made when the first is met.
-    failed: CounterFamily<2>,
+    serving_failed_values: CounterFamily<2>,
     gaps: Arc<LogGaps>,
 }
 
@@ -159,7 +159,7 @@ impl Answerer {
             options,
             schema,
             missing,
-            failed: metrics.serving_failed_values.clone(),
+            serving_failed_values: metrics.serving_failed_values.clone(),
             gaps: Arc::clone(gaps),
         }
     }
@@ -203,7 +203,7 @@ impl Answerer {
         provenance.failed = FailedCells::of(spec, request, &answer.faults);
         for of_feature in answer.faults.chunk_by(|a, b| a.column == b.column) {
             let feature = &spec.features[of_feature[0].column].name;
-            let counter = self.failed.with([&spec.name, feature]);
+            let counter = self.serving_failed_values.with([&spec.name, feature]);
             counter.add(of_feature.len() as u64);
         }
         Ok(Answered {

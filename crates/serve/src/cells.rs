@@ -10,7 +10,7 @@ use arrow_array::ArrayRef;
 use arrow_schema::{DataType, TimeUnit};
 use chrono::{DateTime, NaiveDateTime};
 use forebay_core::limits::{REQUEST_MAX_ROWS, SOURCE_MAX_COLUMNS};
-use forebay_core::source::Column;
+use forebay_core::source::{Column, sql_name};
 use forebay_core::time::Micros;
 use forebay_core::value::{Value, array_from_values};
 use forebay_proto::v1;
@@ -130,7 +130,7 @@ fn value_of(column: &Column, row: usize, cell: &Cell) -> ServeResult<Value> {
         ServeError::Request(format!(
             "request column {}, row {row}: expected {}, got {}{hint}",
             column.name,
-            sql_type(&column.data_type),
+            sql_name(&column.data_type),
             cell.describe()
         ))
     };
@@ -178,19 +178,6 @@ pub(crate) fn parse_time(text: &str) -> Option<Micros> {
         .iter()
         .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
         .map(|at| at.and_utc().timestamp_micros())
-}
-
-/// The SQL name of a column type.
-pub(crate) fn sql_type(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Boolean => "BOOLEAN".to_owned(),
-        DataType::Int32 => "INTEGER".to_owned(),
-        DataType::Int64 => "BIGINT".to_owned(),
-        DataType::Float64 => "DOUBLE".to_owned(),
-        DataType::Utf8 | DataType::Utf8View => "VARCHAR".to_owned(),
-        DataType::Timestamp(..) => "TIMESTAMP".to_owned(),
-        other => other.to_string(),
-    }
 }
 
 impl<'de> Deserialize<'de> for Cell {

@@ -10,10 +10,10 @@ use arrow_array::types::{Int64Type, TimestampMicrosecondType, TimestampNanosecon
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{DataType, TimeUnit};
-use forebay_core::source::Column;
+use forebay_core::source::{Column, sql_name};
 use forebay_core::{PortError, PortResult};
 
-use crate::cells::{is_exact, sql_type};
+use crate::cells::is_exact;
 
 /// What declares columns, for error texts.
 #[derive(Debug, Clone, Copy)]
@@ -55,14 +55,14 @@ pub(crate) fn declared(
         return Err(PortError::invalid(format!(
             "{owner} needs column {} {}; the rows have: {names}",
             column.name,
-            sql_type(&column.data_type)
+            sql_name(&column.data_type)
         )));
     };
     cast_lossless(array, &column.data_type).map_err(|reason| {
         PortError::invalid(format!(
             "column {} of {owner} is {}, the rows have {}{reason}",
             column.name,
-            sql_type(&column.data_type),
+            sql_name(&column.data_type),
             array.data_type()
         ))
     })

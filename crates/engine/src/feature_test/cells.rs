@@ -4,11 +4,10 @@
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, SchemaRef};
 use forebay_core::exact::CANONICAL_NAN;
-use forebay_core::source::Column;
+use forebay_core::source::{Column, sql_name};
 use forebay_core::value::{Value, array_from_values};
 
 use crate::error::{EngineError, Result};
-use crate::input::sql_name;
 use crate::parse::{Cell, Literal};
 use crate::scalar::parse_time;
 

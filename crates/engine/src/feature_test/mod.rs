@@ -17,14 +17,13 @@ use arrow_array::RecordBatch;
 use arrow_schema::{Field, Schema};
 use forebay_core::limits::FEATURE_TEST_MAX_ROWS;
 use forebay_core::ports::CompiledService;
-use forebay_core::source::{Column, SourceDef};
+use forebay_core::source::{Column, SourceDef, sql_name};
 use forebay_core::time::Micros;
 use forebay_core::value::Value;
 use forebay_core::view::ServiceSpec;
 
 use crate::catalog::{Catalog, DefinitionFile};
 use crate::error::{EngineError, Location, Result, listed};
-use crate::input::sql_name;
 use crate::parse::{
     ExpectClause, GivenClause, GivenWords, ObjectKind, Table, TestStatement, parse_tests,
 };

@@ -106,16 +106,3 @@ fn scale<T: ArrowTimestampType>(
         })
     })
 }
-
-/// The SQL name of a column type, for messages.
-pub(crate) fn sql_name(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Utf8 => "VARCHAR".to_owned(),
-        DataType::Float64 => "DOUBLE".to_owned(),
-        DataType::Int64 => "BIGINT".to_owned(),
-        DataType::Int32 => "INTEGER".to_owned(),
-        DataType::Boolean => "BOOLEAN".to_owned(),
-        DataType::Timestamp(..) => "TIMESTAMP".to_owned(),
-        other => other.to_string(),
-    }
-}

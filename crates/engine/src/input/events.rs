@@ -17,10 +17,10 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use forebay_core::ports::{ORIGIN, RowStream, Scan};
-use forebay_core::source::{SourceDef, meta};
+use forebay_core::source::{SourceDef, meta, sql_name};
 use futures::executor::block_on_stream;
 
-use super::cast::{conform, sql_name};
+use super::cast::conform;
 use crate::error::{EngineError, Result};
 
 /// Events with their places in the log.

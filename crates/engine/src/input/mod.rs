@@ -18,7 +18,6 @@ mod spine;
 mod tests;
 mod worker;
 
-pub(crate) use cast::sql_name;
 pub(crate) use events::{EventBatch, TableReader, event_scan};
 pub(crate) use keys::SpineKeys;
 pub(crate) use left_out::LeftOut;

@@ -13,9 +13,10 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema};
 use forebay_core::limits::SPINE_MAX_ROWS;
+use forebay_core::source::sql_name;
 use forebay_core::view::{ServiceSpec, ServiceView};
 
-use super::cast::{conform, micros, sql_name};
+use super::cast::{conform, micros};
 use crate::error::{EngineError, Result};
 
 /// A checked spine.

@@ -241,12 +241,6 @@ fn check_aggregate(name: &str, function: &ast::Function) -> Result<(), Refusal> 
             ),
         ));
     }
-    if list.args.is_empty() && function.over.is_some() && name == "last_value" {
-        return Err(Refusal::at(
-            name,
-            format!("{name} takes one argument; write {name}(column)"),
-        ));
-    }
     let windowed = list.args.visit(&mut Windowed);
     if function.over.is_some() && windowed.is_break() {
         return Err(Refusal::at(

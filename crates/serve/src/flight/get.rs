@@ -11,7 +11,7 @@ use bytes::Bytes;
 use forebay_core::limits::{LARGE_READS_MAX, RESPONSE_MAX_BYTES};
 use forebay_core::memory::Reservation;
 use forebay_core::ports::CompiledService;
-use forebay_core::source::Column;
+use forebay_core::source::{Column, sql_name};
 use forebay_core::time::Micros;
 use futures::Stream;
 use serde_json::json;
@@ -19,7 +19,6 @@ use tonic::Status;
 
 use super::shared::{INLINE_MAX_ROWS, Shared};
 use crate::answer::{Answered, Answerer, Provenance, resolve};
-use crate::cells::sql_type;
 use crate::error::{RETRY_AFTER_MS, ServeError, ServeResult};
 use crate::ipc::{Encoder, schema_bytes, schema_message};
 use crate::recorder::{Recorder, UNKNOWN_SERVICE};
@@ -261,7 +260,7 @@ fn describe(answerer: &Answerer) -> ServeResult<FlightInfo> {
 /// A service as listings show it.
 pub(super) fn service_json(service: &dyn CompiledService) -> serde_json::Value {
     let spec = service.spec();
-    let column = |c: &Column| json!({"name": c.name, "type": sql_type(&c.data_type), "nullable": c.nullable});
+    let column = |c: &Column| json!({"name": c.name, "type": sql_name(&c.data_type), "nullable": c.nullable});
     json!({
         "name": spec.name,
         "version": spec.version,

@@ -25,6 +25,7 @@ use super::function::{Function, Planned};
 use super::partial::Partial;
 use super::quantile::Quantile;
 use crate::error::{PortError, PortResult};
+use crate::source::sql_name;
 
 /// Makes the enum over the list of functions.
 macro_rules! functions {
@@ -130,8 +131,14 @@ impl AggregateKind {
             )));
         }
         (function.plan)(arguments).ok_or_else(|| {
-            let types: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-            let (types, instead) = (types.join(", "), function.instead);
+            let types: Vec<String> = arguments.iter().map(sql_name).collect();
+            let instead = match arguments {
+                [DataType::Boolean] if function.instead == sum::CAST_TO_NUMBER => format!(
+                    "cast it: {name}(CAST(x AS INTEGER)), or count what is true: count(*) FILTER (WHERE x)"
+                ),
+                _ => function.instead.to_owned(),
+            };
+            let types = types.join(", ");
             PortError::invalid(format!(
                 "{name} does not take an argument of type {types}; {instead}"
             ))

@@ -3,13 +3,12 @@
 
 use forebay_core::definition::{AlertThreshold, DeploymentDef, EntityDef, ModelDef, MonitorDef};
 use forebay_core::ports::{CompiledService as _, CompiledView as _};
-use forebay_core::source::{Column, SourceDef, SourceFormat};
+use forebay_core::source::{Column, SourceDef, SourceFormat, sql_name};
 use serde_json::{Value as Json, json};
 
 use super::table::{Answer, AnswerTable};
 use super::words::{length, window};
 use crate::catalog::inner::{Entry, Inner};
-use crate::input::sql_name;
 use crate::parse::Definition;
 use crate::service::Service;
 use crate::view::View;

@@ -5,13 +5,13 @@
 
 use forebay_core::aggregate::{Leaving, Partial, PartialClass};
 use forebay_core::ports::CompiledView as _;
+use forebay_core::source::sql_name;
 use forebay_core::view::{ViewSpec, Window};
 use serde_json::{Value as Json, json};
 
 use super::table::{Answer, AnswerTable};
 use super::words::{length, window};
 use crate::catalog::inner::Entry;
-use crate::input::sql_name;
 use crate::view::View;
 
 /// How `view`, which `entry` defines, is computed.

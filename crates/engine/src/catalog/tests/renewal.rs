@@ -172,16 +172,15 @@ fn a_text_whose_meaning_never_changed_keeps_its_digest_and_another_does_not() {
             .digest
             .clone()
     };
-    // As the first builds had them: text, version of all functions, entity, events.
+    // Text, version of all functions, entity, and the events with the columns that the text names.
     let of = |parts: &[&str]| forebay_core::digest::digest(parts.iter().copied());
     let time = forebay_core::time::timestamp_type();
     let columns = of(&[
         "events",
         "ts",
-        "id Utf8 false",
         "k Utf8 true",
-        "x Float64 true",
         &format!("ts {time} false"),
+        "x Float64 true",
     ]);
     let text = "create feature view w entity e as select count ( x ) over ( partition by k order by ts ) as n \
                 from events";

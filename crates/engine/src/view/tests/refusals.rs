@@ -374,7 +374,7 @@ const REFUSED: &[Row] = &[
     ),
     (
         "SELECT bit_and(x) OVER {e} AS s FROM events",
-        "2:8: feature view v: bit_and does not take an argument of type Float64; write CAST(x AS BIGINT)",
+        "2:8: feature view v: bit_and does not take an argument of type DOUBLE; write CAST(x AS BIGINT)",
         "SELECT bit_and(CAST(x AS BIGINT)) OVER {e} AS s FROM events",
     ),
     (

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
-use forebay_core::source::Column;
+use forebay_core::source::{Column, sql_name};
 use forebay_core::value::{Value, array_from_values};
 
 use crate::instant;
@@ -45,7 +45,7 @@ pub(super) fn request_row(
     let known = || {
         columns
             .iter()
-            .map(|c| format!("{} {}", c.name, sql_type(&c.data_type)))
+            .map(|c| format!("{} {}", c.name, sql_name(&c.data_type)))
             .collect::<Vec<_>>()
             .join(", ")
     };
@@ -96,22 +96,10 @@ fn value(column: &Column, text: &str) -> Result<Value> {
         format!(
             "request column '{}': '{text}' is no {}; write {}, or leave the column out for NULL",
             column.name,
-            sql_type(&column.data_type),
+            sql_name(&column.data_type),
             example(&column.data_type)
         )
     })
-}
-
-/// The type's name in SQL.
-fn sql_type(data_type: &DataType) -> &'static str {
-    match data_type {
-        DataType::Boolean => "BOOLEAN",
-        DataType::Int32 => "INTEGER",
-        DataType::Int64 => "BIGINT",
-        DataType::Float64 => "DOUBLE",
-        DataType::Timestamp(..) => "TIMESTAMP",
-        _ => "VARCHAR",
-    }
 }
 
 fn example(data_type: &DataType) -> &'static str {
