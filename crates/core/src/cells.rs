@@ -9,9 +9,12 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, BooleanArray};
 use arrow_select::nullif::nullif;
 
+use crate::aggregate::cells::{Cell, shown};
 use crate::error::{ErrorKind, PortError, PortResult};
 use crate::fault::FaultKind;
 use crate::index::RowIndex;
+use crate::value::array_from_values;
+use crate::view::AggregateSpec;
 
 /// A cell without a value, and what fails there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,24 @@ pub struct CellFault {
 impl fmt::Display for CellFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.what, self.kind)
+    }
+}
+
+impl CellFault {
+    /// That `aggregate`, in this column, has no value in `row`.
+    #[must_use]
+    pub fn of_aggregate(
+        aggregate: &AggregateSpec,
+        column: usize,
+        row: RowIndex,
+        kind: FaultKind,
+    ) -> Self {
+        Self {
+            column,
+            row: row.number(),
+            kind,
+            what: format!("{}(..)", aggregate.kind.name()).into(),
+        }
     }
 }
 
@@ -51,6 +72,29 @@ impl From<Vec<ArrayRef>> for Cells {
 }
 
 impl Cells {
+    /// The column of `aggregate` behind those of `self`, NULL and a fault where there is no value.
+    ///
+    /// # Errors
+    /// A value is not of the aggregate's type.
+    pub fn append<'a>(
+        &mut self,
+        aggregate: &AggregateSpec,
+        cells: impl ExactSizeIterator<Item = &'a Cell> + Clone,
+    ) -> PortResult<()> {
+        let column = self.columns.len();
+        if aggregate.may_fail() {
+            let rows = RowIndex::all(cells.len()).zip(cells.clone());
+            let failed = rows.filter_map(|(row, cell)| Some((row, cell.as_ref().err()?)));
+            let fault = |(row, kind): (RowIndex, &FaultKind)| {
+                CellFault::of_aggregate(aggregate, column, row, *kind)
+            };
+            self.faults.extend(failed.map(fault));
+        }
+        let values = array_from_values(&aggregate.data_type, cells.map(shown))?;
+        self.columns.push(values);
+        Ok(())
+    }
+
     /// These columns behind those of `self`.
     pub fn extend(&mut self, behind: &Self) {
         let before = self.columns.len();
@@ -114,19 +158,6 @@ impl Cells {
     }
 }
 
-/// `faults` of the rows `kept` alone, numbered as they stand there, in the order of `faults`.
-#[must_use]
-pub fn faults_in(faults: &[CellFault], kept: &[u32]) -> Vec<CellFault> {
-    let place = |fault: &CellFault| {
-        let row = kept.binary_search(&fault.row).ok()?;
-        Some(CellFault {
-            row: RowIndex::at(row).number(),
-            ..fault.clone()
-        })
-    };
-    faults.iter().filter_map(place).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use arrow_array::{Array, Int64Array};
@@ -176,11 +207,5 @@ mod tests {
         let left = all.without(&absent).expect("of one length");
         assert_eq!(left.columns[0].null_count(), 3);
         assert_eq!(left.faults, [fault(0, 2)]);
-    }
-
-    #[test]
-    fn kept_rows_keep_their_faults() {
-        let faults = [fault(0, 1), fault(0, 4), fault(1, 2)];
-        assert_eq!(faults_in(&faults, &[2, 4]), [fault(0, 1), fault(1, 0)]);
     }
 }

@@ -130,4 +130,16 @@ mod tests {
         all.extend(&rows);
         assert_eq!((rows.count(), all.count()), (2, 3));
     }
+
+    #[test]
+    fn rows_are_counted_up_to_the_limit() {
+        let place = TopicPartition::new("t", 0);
+        let mut rows = LeftOutRows::default();
+        for offset in (0..).take(LEFT_OUT_MAX_ROWS) {
+            rows.insert(&place, offset);
+        }
+        assert_eq!(rows.count(), LEFT_OUT_MAX_ROWS);
+        rows.insert(&place, -1);
+        assert_eq!(rows.count(), LEFT_OUT_MAX_ROWS);
+    }
 }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use arrow_schema::{Field, Schema, SchemaRef};
 
+use crate::source::sql_name;
+
 /// What a table with the columns `have` becomes to take rows with the columns `wanted`; None: it
 /// takes them as it is. A new column is NULL in the rows that are there. One that is no longer
 /// wanted stays, and is NULL in the rows that come. What one of both lets be NULL may be.
@@ -19,7 +21,7 @@ pub fn grown(have: &Schema, wanted: &Schema) -> Result<Option<SchemaRef>, String
     let mut fields: Vec<Arc<Field>> = Vec::with_capacity(have.fields().len());
     for field in have.fields() {
         let asked = wanted.fields().iter().find(|w| w.name() == field.name());
-        let type_of = |f: &Field| format!("`{}` {}", f.name(), f.data_type());
+        let type_of = |f: &Field| format!("`{}` {}", f.name(), sql_name(f.data_type()));
         if let Some(asked) = asked.filter(|asked| asked.data_type() != field.data_type()) {
             let (have, want) = (type_of(field), type_of(asked));
             return Err(format!("it has {have} where {want} is wanted"));
@@ -96,7 +98,7 @@ mod tests {
         for (wanted, words) in [
             (
                 ("a", TEXT, false),
-                "it has `a` Int64 where `a` Utf8 is wanted",
+                "it has `a` BIGINT where `a` VARCHAR is wanted",
             ),
             (
                 ("A", INT, true),

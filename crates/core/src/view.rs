@@ -104,8 +104,8 @@ impl ViewSpec {
         Some(longest)
     }
 
-    /// How far before an instant events of a key can matter to its values, presence among them; None:
-    /// for ever. A key without a TTL is present once it had an event.
+    /// How far before an instant events of a key can matter to its values, presence among them;
+    /// None: for ever. A key without a TTL is present once it had an event.
     #[must_use]
     pub fn reach_us(&self) -> Option<Micros> {
         self.ttl_us.and_then(|_| self.retention_us())

@@ -192,6 +192,12 @@ impl DeltaArchive {
             .await
             .map_err(failed)?;
         current.refresh(table).await?;
+        invariant!(
+            ColumnsAgree,
+            current.state.schema().fields().count() == schema.fields().len(),
+            "the table {} has other columns than it was given",
+            table.name
+        );
         let (table, added) = (&table.name, added.join(", "));
         tracing::info!(table, added, "a table follows its source's columns");
         Ok(())

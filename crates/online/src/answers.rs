@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use forebay_core::aggregate::cells::{Cell, append};
+use forebay_core::aggregate::cells::Cell;
 use forebay_core::cells::Cells;
 use forebay_core::limits::ANSWER_MAX_BYTES;
 use forebay_core::memory::Reservation;
@@ -64,7 +64,7 @@ impl Answers {
                 .rows
                 .iter()
                 .map(|row| row.as_ref().map_or(&null, |row| &row.values[output]));
-            append(&mut aggregates, aggregate, cells)?;
+            aggregates.append(aggregate, cells)?;
         }
         let status = self
             .rows

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use forebay_core::aggregate::cells::{Cell, append};
+use forebay_core::aggregate::cells::Cell;
 use forebay_core::aggregate::{Partial, RowOrder};
 use forebay_core::cells::Cells;
 use forebay_core::index::ShardId;
@@ -453,7 +453,7 @@ impl StateReader for MemoryStore {
         memory.grow(keys.len() * spec.aggregates.len() * size_of::<Cell>())?;
         let mut aggregates = Cells::default();
         for (aggregate, cells) in spec.aggregates.iter().zip(&columns) {
-            append(&mut aggregates, aggregate, cells.iter())?;
+            aggregates.append(aggregate, cells.iter())?;
         }
         Ok(ViewRows {
             aggregates,

@@ -16,7 +16,7 @@ use forebay_core::view::ServiceSpec;
 use crate::error::TrainingError;
 
 /// What is told of a cell.
-pub static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+pub(crate) static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     let field = |name: &str, data_type| Field::new(name, data_type, false);
     Arc::new(Schema::new(vec![
         // Number of the row in the set, from 0.

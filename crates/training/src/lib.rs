@@ -24,7 +24,6 @@ mod sample;
 mod staged;
 mod witness;
 
-pub use cell_errors::SCHEMA as CELL_ERRORS_SCHEMA;
 pub use error::TrainingError;
 pub use manifest::{TableCut, TrainingManifest};
 pub use report::{FeatureTally, Mismatch, Reason, VerifyReport};

@@ -48,8 +48,7 @@ pub type SpineBatches<'a> = Box<dyn Iterator<Item = PortResult<RecordBatch>> + S
 pub struct AnsweredRows {
     /// The rows.
     pub rows: RecordBatch,
-    /// Their cells that are NULL because an expression failed, as [`crate::CELL_ERRORS_SCHEMA`]
-    /// says.
+    /// Their cells that are NULL because an expression failed, a row for each (`cell_errors`).
     pub errors: RecordBatch,
 }
 

@@ -10,9 +10,9 @@ use arrow_array::cast::AsArray;
 use arrow_schema::DataType;
 use proptest::prelude::*;
 
-use super::cells::{Cell, append, fault};
+use super::cells::Cell;
 use super::{AggregateKind, Partial, PartialClass, PartialSpec, RowOrder};
-use crate::cells::Cells;
+use crate::cells::{CellFault, Cells};
 use crate::error::ErrorKind;
 use crate::fault::FaultKind;
 use crate::index::RowIndex;
@@ -363,13 +363,15 @@ fn a_sum_that_does_not_fit_is_a_fault_of_its_cell() {
         window: Window::Lifetime,
     };
     let mut cells = Cells::default();
-    append(&mut cells, &aggregate, [cell, back].iter()).expect("a column");
+    cells
+        .append(&aggregate, [cell, back].iter())
+        .expect("a column");
     let column: &arrow_array::Int64Array = cells.columns[0].as_primitive();
     assert_eq!(
         column.iter().collect::<Vec<_>>(),
         [None, Some(i64::MAX - 4)]
     );
-    let told = fault(&aggregate, 0, RowIndex::at(0), FaultKind::Overflow);
+    let told = CellFault::of_aggregate(&aggregate, 0, RowIndex::at(0), FaultKind::Overflow);
     assert_eq!(cells.faults, [told]);
     let least = state_of(&spec, &ints(&[i64::MIN, -1]));
     assert_eq!(least.evaluate(AggregateKind::Sum), Err(FaultKind::Overflow));

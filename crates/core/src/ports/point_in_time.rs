@@ -44,8 +44,9 @@ pub struct SpineAnswer {
 /// Point-in-time values for a spine: the probe lowering.
 #[async_trait]
 pub trait PointInTime: Send + Sync + Debug {
-    /// One row out for each row of `spine`. It holds the service's request columns and `time_column` (any timestamp type;
-    /// naive is UTC; NULL is an error that names the row). The events of each source are scanned
+    /// One row out for each row of `spine`. It holds the service's request columns and
+    /// `time_column` (any timestamp type; naive is UTC; NULL is an error that names the row). The
+    /// events of each source are scanned
     /// from the table of its name in `tables`: the columns that the views read, narrowed by the
     /// spine's instants and keys and by the offsets of `known`.
     ///

@@ -20,8 +20,7 @@ use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::collect;
-use forebay_core::aggregate::cells::fault;
-use forebay_core::cells::Cells;
+use forebay_core::cells::{CellFault, Cells};
 use forebay_core::fault::{FaultKind, LeftOutRows};
 use forebay_core::index::RowIndex;
 use forebay_core::key::KeyBuffer;
@@ -210,7 +209,8 @@ pub(super) fn run_view(
             let failed = pick(&column::fault(index))?;
             let failed = failed.as_boolean().iter().zip(RowIndex::all(rows));
             let failed = failed.filter(|(failed, _)| *failed == Some(true));
-            let of_row = |(_, row)| fault(aggregate, index, row, FaultKind::Overflow);
+            let of_row =
+                |(_, row)| CellFault::of_aggregate(aggregate, index, row, FaultKind::Overflow);
             aggregates.faults.extend(failed.map(of_row));
         }
     }

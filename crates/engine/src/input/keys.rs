@@ -1,5 +1,6 @@
 //! The entity keys of a spine, numbered: equal keys get one number, a key with a NULL part, or over
-//! its limit, gets none, as no event has it. Keys are compared as core encodes them, the same bytes that shards and tiles use.
+//! its limit, gets none, as no event has it. Keys are compared as core encodes them, the same bytes
+//! that shards and tiles use.
 
 use std::collections::HashMap;
 

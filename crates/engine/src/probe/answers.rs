@@ -9,7 +9,7 @@ use arrow_array::{
 };
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, NullBuffer};
 use arrow_schema::{DataType, TimeUnit};
-use forebay_core::aggregate::cells::{Cell, fault, shown};
+use forebay_core::aggregate::cells::{Cell, shown};
 use forebay_core::cells::{CellFault, Cells};
 use forebay_core::index::RowIndex;
 use forebay_core::time::Micros;
@@ -139,7 +139,8 @@ impl Answers {
     pub(super) fn set(&mut self, row: u32, output: usize, cell: &Cell) -> Result<()> {
         let index = RowIndex::at(row as usize);
         if let Err(kind) = cell {
-            let fault = fault(&self.aggregates[output], output, index, *kind);
+            let aggregate = &self.aggregates[output];
+            let fault = CellFault::of_aggregate(aggregate, output, index, *kind);
             self.faults.push(fault);
         }
         self.columns[output].set(index.index(), cell)

@@ -253,8 +253,8 @@ impl Job {
         })
     }
 
-    /// The answer of each view, by its number. The tables are read side by side, one thread a table,
-    /// as many as there are processors.
+    /// The answer of each view, by its number. The tables are read side by side, one thread a
+    /// table, as many as there are processors.
     #[allow(
         clippy::disallowed_methods,
         reason = "it computes on rows that are there, and waits for all of its threads"

@@ -62,8 +62,8 @@ impl ViewProbe {
         })
     }
 
-    /// Take what the spine can see of `batch`, whose places have these numbers; `time` is its column
-    /// of event times.
+    /// Take what the spine can see of `batch`, whose places have these numbers; `time` is its
+    /// column of event times.
     pub(super) fn add(&mut self, batch: &EventBatch, time: usize, place: &[u32]) -> Result<()> {
         let folded = self.view.fold(&batch.rows)?;
         let (view, events) = (self.view.as_ref(), (batch, time, place));

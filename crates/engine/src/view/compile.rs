@@ -311,14 +311,7 @@ impl States {
                 }
                 None if kind == AggregateKind::Count => {
                     // Whether it is NULL is all that counts.
-                    let present = expr.clone().is_not_null();
-                    filter = Some(match filter {
-                        // Behind a FILTER that is NULL nothing is looked at; behind AND it would be.
-                        Some(filter) => when(filter, present)
-                            .otherwise(lit(false))
-                            .map_err(|e| planning_error(subject.object, subject.body, e))?,
-                        None => present,
-                    });
+                    filter = Some(where_present(subject, filter, expr)?);
                 }
                 None => {
                     let (name, found) = (kind.name(), typed.sql());
@@ -371,6 +364,18 @@ impl States {
             self.argument_types.push(data_type.clone());
         }
         index
+    }
+}
+
+/// The condition that `filter` holds and `expr` is not NULL.
+fn where_present(subject: Subject<'_>, filter: Option<Expr>, expr: &Expr) -> Result<Expr> {
+    let present = expr.clone().is_not_null();
+    match filter {
+        // Behind a FILTER that is NULL nothing is looked at; behind AND it would be.
+        Some(filter) => when(filter, present)
+            .otherwise(lit(false))
+            .map_err(|e| planning_error(subject.object, subject.body, e)),
+        None => Ok(present),
     }
 }
 

@@ -3,7 +3,6 @@
 //! tried without a broker. No server is asked: it may run or not.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -124,27 +123,24 @@ pub(super) fn run(args: &TrainingSetArgs) -> Result<ExitCode> {
 
 /// What a set lacks, a line for each reason.
 fn shortfalls(manifest: &TrainingManifest, out: &Path) -> String {
-    let mut lines = String::new();
-    if manifest.errors > 0 {
+    let failed = (manifest.errors > 0).then(|| {
         let (cells, path) = (manifest.errors, errors_path(out));
-        let _ = writeln!(
-            lines,
-            "{cells} values are NULL because their expression failed; {} says where and why",
-            path.display()
-        );
-    }
-    for (view, rows) in &manifest.left_out {
+        let path = path.display();
+        format!(
+            "{cells} values are NULL because their expression failed; {path} says where and why\n"
+        )
+    });
+    let left_out = manifest.left_out.iter().map(|(view, rows)| {
         let at_least = if *rows < LEFT_OUT_MAX_ROWS as u64 {
             ""
         } else {
             "at least "
         };
-        let _ = writeln!(
-            lines,
-            "feature view {view} leaves out {at_least}{rows} events on which an expression of it fails"
-        );
-    }
-    lines
+        format!(
+            "feature view {view} leaves out {at_least}{rows} events on which an expression of it fails\n"
+        )
+    });
+    failed.into_iter().chain(left_out).collect()
 }
 
 /// The rows of the spine in `path`, read as they are taken.

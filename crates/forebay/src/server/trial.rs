@@ -71,7 +71,7 @@ async fn try_view(archive: &dyn Archive, trial: ViewTrial) -> PortResult<PortRes
 /// Where the newest `rows` offsets begin, the same number in each partition.
 fn newest(applied: &Applied, rows: usize) -> Applied {
     let share = rows.div_ceil(applied.0.len().max(1));
-    let share = i64::try_from(share).unwrap_or(i64::MAX);
+    let share = i64::try_from(share).expect("TRIAL_MAX_ROWS is far below");
     let mut from = applied.clone();
     for progress in from.0.values_mut() {
         progress.next_offset = progress.next_offset.saturating_sub(share).max(0);
@@ -98,5 +98,11 @@ mod tests {
         assert_eq!(from.next_offset(&place(0)), 90);
         assert_eq!(from.next_offset(&place(1)), 0);
         assert!(newest(&Applied::default(), 20).0.is_empty());
+        // What is not more than the limit is tried whole.
+        let rows = i64::try_from(TRIAL_MAX_ROWS).expect("few");
+        for (end, begin) in [(rows, 0), (rows + 1, 1)] {
+            let one = Applied([(place(0), progress(end))].into_iter().collect());
+            assert_eq!(newest(&one, TRIAL_MAX_ROWS).next_offset(&place(0)), begin);
+        }
     }
 }

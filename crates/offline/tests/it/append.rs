@@ -432,7 +432,9 @@ async fn another_schema_is_refused_with_its_difference() {
             .await
             .expect_err("another type");
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
-        assert!(error.message().contains("`dep_delay` double"), "{error}");
+        let words = error.message();
+        assert!(words.contains("it has `dep_delay` DOUBLE"), "{words}");
+        assert!(words.contains("`dep_delay` BIGINT is wanted"), "{words}");
     }
     fields[2] = Field::new("dep_delay", DataType::UInt8, true);
     let error = open(root.path(), "c")

@@ -209,7 +209,7 @@ fn a_tile_takes_no_more_than_is_said() {
     for rows in [2, most.rows_most] {
         // Places and values as far apart as they go, and a NULL in each column.
         let row = |index: usize| -> Row {
-            let far = index % 2 == 0;
+            let far = index.is_multiple_of(2);
             let integer = if far { i64::MIN } else { i64::MAX };
             let partition = if far { i32::MIN } else { i32::MAX };
             let values = match index {

@@ -71,7 +71,7 @@ fn a_row_on_which_one_view_fails_is_left_out_of_that_view_alone() {
         append(&world, "a", x);
     }
     let process = world.start(forebay_testkit::Fate::default(), 1);
-    forebay_testkit::wait_until("all are scored", || world.published_ids().len() == 5);
+    forebay_testkit::wait_until("all are scored and archived", || world.is_done());
     let status = process.pipeline.status();
     process.stop().expect("nothing is in the way");
     check(&world, true);

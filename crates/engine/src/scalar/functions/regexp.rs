@@ -1,6 +1,6 @@
 //! Regular expressions. Patterns are constants, compiled once with a bound on their size, and match
-//! in bounded time (`bounded_regex`): so there is no look-around and no back-reference. The text before a
-//! start position still counts for anchors and word boundaries.
+//! in bounded time (`bounded_regex`): so there is no look-around and no back-reference. The text
+//! before a start position still counts for anchors and word boundaries.
 
 use forebay_core::fault::FaultKind;
 use forebay_core::limits::REGEX_MAX_BYTES;
