@@ -33,7 +33,7 @@ def own_topics(text, name):
 
 
 def definitions(sql):
-    return [{"path": str(path), "text": path.read_text()} for path in sorted(sql.rglob("*.sql"))]
+    return [{"path": str(path), "text": path.read_text()} for path in sorted(sql.glob("*.sql"))]
 
 
 def gauges(server):

@@ -8,7 +8,7 @@ from conftest import wait_for
 from test_apply import VIEW, apply
 from test_fill import BATCH, begin
 from test_log import shop, source  # noqa: F401 - a fixture
-from test_rebuild import KEYS, send, told, values
+from test_rebuild import KEYS, expected, send, told, values
 
 COUNT = 300_000
 AT = "2024-05-01T23:00:00Z"
@@ -78,8 +78,8 @@ def test_what_is_put_back_is_there_at_once_and_a_start_is_taken_over_too(shop, t
     server, topic, kafka = shop
     send(kafka, topic, range(COUNT))
     server.start()
-    wait_for(lambda: source(server).get("rows") == COUNT, lambda: f"the events; {source(server)}")
-    before = told(values(server))
+    before = expected(range(COUNT))
+    wait_for(lambda: told(values(server)) == before, lambda: f"the values of all events; {source(server)}")
 
     # A view that was changed by mistake.
     wrong = VIEW.replace("sum(amount)", "max(amount)")

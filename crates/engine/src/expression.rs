@@ -5,7 +5,7 @@
 //! `view`, `service` and `label` make a [`Program`] from planned expressions, by `scalar`; nothing
 //! here plans or checks SQL.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::DataType;
@@ -15,7 +15,9 @@ use forebay_core::cells::Cells;
 use forebay_core::{PortError, PortResult};
 
 pub(crate) use crate::scalar::Input;
-use crate::scalar::{Code, Evaluated, Fault, Lowering, Refusal, Slot, Type};
+use crate::scalar::{
+    Branch, Code, Evaluated, Fault, Guards, Lowering, Refusal, Slot, Trace, Type,
+};
 
 /// The type in which a value of this type is kept; None where there is none, as for intervals.
 pub(crate) fn storable(of: Option<Type>) -> Option<DataType> {
@@ -42,6 +44,8 @@ pub(crate) fn as_column(expr: &Expr) -> Option<&Column> {
 pub(crate) struct Program {
     object: String,
     code: Code,
+    /// Which branches rows take, once somebody wants to know.
+    trace: Arc<OnceLock<Trace>>,
 }
 
 impl Program {
@@ -60,6 +64,7 @@ impl Program {
         Ok(Self {
             object: object.to_owned(),
             code: lowering.finish(outputs),
+            trace: Arc::default(),
         })
     }
 
@@ -88,6 +93,17 @@ impl Program {
         )
     }
 
+    /// Note from now on which branches of CASE rows take. `guards` say of the first expressions
+    /// which rows come to them; the others are for all rows.
+    pub(crate) fn trace(&self, guards: &Guards) {
+        self.trace.get_or_init(|| Trace::new(&self.code, guards));
+    }
+
+    /// The branches of CASE in it, and whether a row took them since it is traced.
+    pub(crate) fn branches(&self) -> impl Iterator<Item = Branch> + '_ {
+        self.trace.get().into_iter().flat_map(Trace::branches)
+    }
+
     /// One value for each expression. `columns` are the inputs, each `rows` long where it is read.
     ///
     /// # Errors
@@ -106,7 +122,11 @@ impl Program {
                 )));
             }
         }
-        let values = self.code.run(inputs, rows);
+        let traced = match self.trace.get() {
+            None => Ok(()),
+            Some(trace) => trace.note(&self.code, inputs, rows),
+        };
+        let values = traced.and_then(|()| self.code.run(inputs, rows));
         values.map_err(|error| {
             let message = format!("{}: {}", self.object, error.message());
             PortError::with_source(error.kind(), message, error)

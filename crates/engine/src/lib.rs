@@ -43,5 +43,5 @@ pub use feature_test::{
 pub use parse::ObjectKind;
 pub use patience::Patience;
 pub use probe::ProbeEngine;
-pub use scalar::{FunctionInfo, functions_page, scalar_functions};
+pub use scalar::{Branch, FunctionInfo, functions_page, scalar_functions};
 pub use service::FeatureRead;

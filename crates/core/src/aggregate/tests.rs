@@ -303,7 +303,7 @@ fn a_refusal_names_the_function_and_what_to_write() {
         (
             AggregateKind::Avg,
             vec![DataType::Boolean],
-            ["avg", "CAST(x AS DOUBLE)"],
+            ["avg(CAST(x AS INTEGER))", "count(*) FILTER (WHERE x)"],
         ),
         (
             AggregateKind::StddevSamp,

@@ -274,6 +274,29 @@ impl Catalog {
         service.map_or(&[], |service| service.reads())
     }
 
+    /// Note from now on, for the coverage of tests, which branches of CASE rows take in views and
+    /// services. It costs every evaluation some time.
+    pub fn trace_branches(&self) {
+        self.inner.own_views.values().for_each(|view| view.trace());
+        let services = self.inner.own_services.values();
+        services.for_each(|service| service.trace());
+    }
+
+    /// The branches of CASE in the view or service `name`, and whether a row took them since they
+    /// are traced; none of other kinds.
+    #[must_use]
+    pub fn branches_of(&self, kind: ObjectKind, name: &str) -> Vec<Branch> {
+        match kind {
+            ObjectKind::View => self.view(name).map(|view| view.branches()),
+            ObjectKind::Service => {
+                let service = self.inner.own_services.get(name);
+                service.map(|service| service.branches())
+            }
+            _ => None,
+        }
+        .unwrap_or_default()
+    }
+
     /// The view `name`, for the lowerings.
     pub(crate) fn view(&self, name: &str) -> Option<&Arc<View>> {
         self.inner.own_views.get(name)

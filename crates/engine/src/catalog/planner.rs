@@ -72,8 +72,7 @@ fn spawned<T: Send + 'static>(
         .name("forebay-plan".to_owned())
         .stack_size(STACK_BYTES)
         .spawn(move || {
-            let outcome = catch_unwind(AssertUnwindSafe(|| work(&patience)));
-            let outcome = outcome.unwrap_or_else(|panic| Err(panicked(&patience, panic.as_ref())));
+            let outcome = guarded(&patience, || work(&patience));
             // Let go of before the answer is there: who has it may plan again.
             drop(patience);
             drop(answer.send(outcome));
@@ -83,6 +82,13 @@ fn spawned<T: Send + 'static>(
             EngineError::Internal(words)
         })?;
     Ok((Planning(planning), thread))
+}
+
+/// Run `work`; its panic is an error. What `work` changes has to be whole at each place where it may
+/// panic.
+pub(super) fn guarded<T>(patience: &Patience, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    outcome.unwrap_or_else(|panic| Err(panicked(patience, panic.as_ref())))
 }
 
 fn panicked(patience: &Patience, panic: &(dyn Any + Send)) -> EngineError {

@@ -200,6 +200,16 @@ impl Code {
         made.any(|node| node.data_type == DataType::Utf8)
     }
 
+    /// The value of every operation, kept.
+    pub(super) fn all_values(&self, inputs: &Cells, rows: usize) -> PortResult<Vec<Option<Value>>> {
+        let mut values: Vec<Option<Value>> = vec![None; self.nodes.len()];
+        for (index, node) in self.nodes.iter().enumerate() {
+            let value = evaluate(index, node, &values, inputs, rows)?;
+            values[index] = Some(value);
+        }
+        Ok(values)
+    }
+
     fn run_at_once(&self, inputs: &Cells, rows: usize) -> PortResult<Vec<Evaluated>> {
         let mut values: Vec<Option<Value>> = vec![None; self.nodes.len()];
         for (index, node) in self.nodes.iter().enumerate() {

@@ -79,7 +79,12 @@ fn signature(name: &str, overload: &Overload) -> String {
         .collect();
     arguments.extend(overload.rest.map(|rest| format!("{} ..", rest.sql())));
     let result = overload.result.sql();
-    format!("{name}({}) -> {result}", arguments.join(", "))
+    let call = match name.strip_suffix(')') {
+        // Its first argument is part of its name.
+        Some(call) => format!("{call}, {}", arguments[1..].join(", ")),
+        None => format!("{name}({}", arguments.join(", ")),
+    };
+    format!("{call}) -> {result}")
 }
 
 /// `docs/functions.md`.

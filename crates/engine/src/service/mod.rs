@@ -149,6 +149,16 @@ impl Service {
         Ok(service)
     }
 
+    /// Note from now on which branches of CASE answers take.
+    pub(crate) fn trace(&self) {
+        self.program.trace(&[]);
+    }
+
+    /// The branches of CASE in it, and whether an answer took them since it is traced.
+    pub(crate) fn branches(&self) -> Vec<Branch> {
+        self.program.branches().collect()
+    }
+
     /// For each feature the features of views that it reads.
     pub(crate) fn reads(&self) -> &[Vec<FeatureRead>] {
         &self.reads

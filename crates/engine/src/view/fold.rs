@@ -23,6 +23,7 @@ use forebay_core::view::FoldBatch;
 use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::expression::{Columns, Program};
+use crate::scalar::Guards;
 use crate::scalar::{Evaluated, Fault};
 
 /// What a fold evaluates, over the source's columns.
@@ -102,6 +103,13 @@ impl Fold {
     /// The source's columns that it reads, ascending.
     pub(super) fn reads(&self) -> &[usize] {
         &self.needed
+    }
+
+    /// The programs that it runs over events.
+    pub(super) fn programs(&self) -> impl Iterator<Item = (&Program, &Guards)> {
+        let none: &Guards = &[];
+        let predicate = self.predicate.iter().map(move |program| (program, none));
+        predicate.chain([(&self.values, self.guards.as_slice())])
     }
 
     /// Whether there is a WHERE that is not simply true.

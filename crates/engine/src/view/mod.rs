@@ -36,6 +36,7 @@ use forebay_core::view::{FoldBatch, ViewId, ViewSpec};
 use crate::error::Result;
 use crate::expression::Program;
 use crate::parse::ViewStatement;
+use crate::scalar::Branch;
 use crate::session::Session;
 use fold::Fold;
 use subject::Subject;
@@ -121,6 +122,21 @@ impl View {
     /// Whether it counts only some rows.
     pub(crate) fn is_filtered(&self) -> bool {
         self.fold.is_filtered()
+    }
+
+    /// Note from now on which branches of CASE events and answers take.
+    pub(crate) fn trace(&self) {
+        for (program, guards) in self.fold.programs() {
+            program.trace(guards);
+        }
+        self.finish.trace(&[]);
+    }
+
+    /// The branches of CASE in it, and whether one took them since it is traced.
+    pub(crate) fn branches(&self) -> Vec<Branch> {
+        let programs = self.fold.programs().map(|(program, _)| program);
+        let programs = programs.chain([&self.finish]);
+        programs.flat_map(Program::branches).collect()
     }
 
     /// For each feature the aggregates of the spec that it reads.

@@ -7,18 +7,21 @@ use std::sync::Arc;
 use super::{Builder, Identity};
 use crate::catalog::change::ChangeAction;
 use crate::catalog::inner::{Broken, Key};
+use crate::catalog::planner::guarded;
 use crate::catalog::references::Reference;
 use crate::catalog::state::ObjectState;
 use crate::error::{EngineError, Result};
 use crate::parse::{ObjectKind, Statement};
 
 impl Builder<'_> {
-    /// Build `object` as it was saved, or keep it as one that does not compile.
+    /// Build `object` as it was saved, or keep it as one that does not compile, also where compiling
+    /// it panics: a definition is taken into the catalog only once all of it is there.
     ///
     /// # Errors
     /// The saved catalog is damaged.
     pub(super) fn load_object(&mut self, object: &ObjectState) -> Result<()> {
-        let statement = match object.statement(self.patience) {
+        let patience = self.patience;
+        let statement = match guarded(patience, || object.statement(patience)) {
             Ok(statement) => statement,
             Err(error @ (EngineError::Input(_) | EngineError::Port(_))) => return Err(error),
             Err(error) => {
@@ -26,7 +29,7 @@ impl Builder<'_> {
                 return Ok(());
             }
         };
-        match self.load_statement(object, statement.clone()) {
+        match guarded(patience, || self.load_statement(object, statement.clone())) {
             Ok(()) => {}
             // Nobody knows whether it compiles.
             Err(error @ EngineError::Port(_)) => return Err(error),

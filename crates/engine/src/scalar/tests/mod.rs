@@ -5,6 +5,7 @@ mod cuts;
 mod edges;
 mod lazy;
 mod precedence;
+mod reach;
 mod refusals;
 
 use std::sync::Arc;

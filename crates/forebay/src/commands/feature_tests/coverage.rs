@@ -1,8 +1,7 @@
 //! What the tests reach of the definitions: features of views and services that some test expects
 //! (a feature of a view also through a service that reads it), windows that an event lies in at an
 //! instant that is asked, their far ends (an event of the same key that the window has let go), and
-//! time-to-live that has passed. Branches of CASE are not counted: a test of the feature may take
-//! one of them alone.
+//! time-to-live that has passed; and the branches of CASE that an event or an answer takes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use forebay_core::key::KeyBuffer;
 use forebay_core::ports::CompiledView;
 use forebay_core::time::Micros;
 use forebay_core::view::{FeatureStatus, ServiceView, Window};
-use forebay_engine::{Catalog, Expectation, FeatureTest};
+use forebay_engine::{Branch, Catalog, Expectation, FeatureTest, ObjectKind};
 
 use super::events::Events;
 
@@ -59,6 +58,7 @@ pub(super) struct WindowCoverage {
 impl Coverage {
     /// Of `definitions`, where nothing is reached yet. `catalog` is what tests ask.
     pub(super) fn new(definitions: &Catalog, catalog: &Catalog) -> Self {
+        catalog.trace_branches();
         let not_yet = |name: &String| Covered {
             name: name.clone(),
             is_reached: false,
@@ -76,6 +76,17 @@ impl Coverage {
             views: views.collect(),
             services: services.collect(),
         }
+    }
+
+    /// The branches of CASE in the views and services, and whether a test took them.
+    pub(super) fn branches(&self) -> impl Iterator<Item = (ObjectKind, &str, Branch)> {
+        let views = self.views.keys().map(|name| (ObjectKind::View, name));
+        let services = self.services.keys();
+        let services = services.map(|name| (ObjectKind::Service, name));
+        views.chain(services).flat_map(|(kind, name)| {
+            let branches = self.catalog.branches_of(kind, name);
+            branches.into_iter().map(move |of| (kind, name.as_str(), of))
+        })
     }
 
     /// Note what `test` asks of its `events`.

@@ -259,6 +259,10 @@ fn coverage_text(coverage: &Coverage) -> String {
             count(windows().filter_map(|w| w.is_passed)),
         ),
         ("TTLs", count(views().filter_map(|view| view.ttl))),
+        (
+            "branches of CASE",
+            count(coverage.branches().map(|(_, _, branch)| branch.is_taken)),
+        ),
     ];
     let counts = counts.map(|(what, (some, all))| format!("{some} of {all} {what}"));
     let mut text = format!("reached: {}\n", counts.join(", "));
@@ -267,6 +271,13 @@ fn coverage_text(coverage: &Coverage) -> String {
     }
     for (name, features) in &coverage.services {
         gap(&mut text, &format!("feature service {name}"), features);
+    }
+    let untaken = coverage.branches().filter(|(_, _, of)| !of.is_taken);
+    for (kind, name, Branch { text: branch, .. }) in untaken {
+        line(
+            &mut text,
+            &format!("  {kind} {name}: no row takes {branch}"),
+        );
     }
     text
 }
@@ -324,5 +335,10 @@ fn coverage_json(coverage: &Coverage) -> Json {
     });
     let services = coverage.services.iter();
     let services = services.map(|(name, of)| json!({"name": name, "features": features(of)}));
-    json!({"views": views.collect::<Vec<_>>(), "services": services.collect::<Vec<_>>()})
+    let branches = coverage.branches().map(|(kind, name, branch)| {
+        json!({"kind": kind.to_string(), "name": name, "branch": branch.text,
+               "taken": branch.is_taken})
+    });
+    json!({"views": views.collect::<Vec<_>>(), "services": services.collect::<Vec<_>>(),
+           "branches": branches.collect::<Vec<_>>()})
 }
