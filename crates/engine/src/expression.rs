@@ -15,9 +15,7 @@ use forebay_core::cells::Cells;
 use forebay_core::{PortError, PortResult};
 
 pub(crate) use crate::scalar::Input;
-use crate::scalar::{
-    Branch, Code, Evaluated, Fault, Guards, Lowering, Refusal, Slot, Trace, Type,
-};
+use crate::scalar::{Branch, Code, Evaluated, Fault, Guards, Lowering, Refusal, Slot, Trace, Type};
 
 /// The type in which a value of this type is kept; None where there is none, as for intervals.
 pub(crate) fn storable(of: Option<Type>) -> Option<DataType> {

@@ -39,6 +39,7 @@ pub use trial::{Tried, ViewTrial};
 use crate::error::{EngineError, Result, listed};
 use crate::parse::{ObjectKind, parse_file};
 use crate::patience::Patience;
+use crate::scalar::Branch;
 use crate::service::{FeatureRead, Service};
 use crate::session::Session;
 use crate::view::View;

@@ -84,8 +84,8 @@ fn spawned<T: Send + 'static>(
     Ok((Planning(planning), thread))
 }
 
-/// Run `work`; its panic is an error. What `work` changes has to be whole at each place where it may
-/// panic.
+/// Run `work`; its panic is an error. What `work` changes has to be whole at each place where it
+/// may panic.
 pub(super) fn guarded<T>(patience: &Patience, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let outcome = catch_unwind(AssertUnwindSafe(work));
     outcome.unwrap_or_else(|panic| Err(panicked(patience, panic.as_ref())))

@@ -1,13 +1,13 @@
-//! Which branches of CASE rows take, for the coverage of feature tests. Code computes every operation
-//! on every row; here it is followed back from its expressions to what each row comes to, as SQL is
-//! read from left to right, so that a branch inside of one that is not taken does not count.
+//! Which branches of CASE rows take, for the coverage of feature tests. Code computes every
+//! operation on every row; here it is followed back from its expressions to what each row comes to,
+//! as SQL is read from left to right, so that a branch inside of one that is not taken does not
+//! count.
 //!
 //! `expression` asks it once somebody wants to know; a program that nobody traces runs without it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::Array;
-use arrow_array::cast::AsArray;
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 use forebay_core::PortResult;
 use forebay_core::cells::Cells;

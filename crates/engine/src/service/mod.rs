@@ -37,7 +37,7 @@ use crate::name;
 use crate::nodes;
 use crate::outputs::Outputs;
 use crate::parse::{QueryText, ServiceStatement, parse_query, refuse_clauses};
-use crate::scalar::{Lowering, position_of};
+use crate::scalar::{Branch, Lowering, position_of};
 use crate::session::{Session, Unplanned, plain_schema};
 use crate::view::{View, missing_column, planning_error, refused, told_at};
 pub(crate) use joins::REQUEST;

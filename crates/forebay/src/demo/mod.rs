@@ -20,7 +20,7 @@ use anyhow::{Context, Result, bail, ensure};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
 use forebay_core::{ErrorKind, PortError};
-use forebay_engine::{Catalog, read_definitions};
+use forebay_engine::{Catalog, DefinitionFile, read_definitions};
 use forebay_kafka::{ClientSettings, Replayer, Topics};
 use tokio::runtime::Handle;
 
@@ -65,51 +65,92 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     let runtime = runtime(&settings)?;
     let clock = Arc::new(SystemClock);
     let app = Arc::new(App::open(settings, clock, runtime.handle().clone())?);
-    app.begin()?;
-    app.apply(&definitions, &Caller::stays())?;
-    app.answers();
-    let listeners = Listeners::start(&app)?;
-    let interrupted = interruption(runtime.handle());
-
-    let started = Instant::now();
-    eprintln!("{}", opening(&app, &listeners, &timeline));
-    let watch = Watch::start(Arc::clone(&app), timeline.len() as u64);
-    let mut pace = Pace::new(&app, predictions_per_event(&catalog));
-    play(&app, &timeline, speed, &mut pace, &watch, &interrupted)?;
-    let drained = pace.drain(DRAIN_MAX, DRAIN_POLL, &interrupted);
-    app.flush()?;
-    let elapsed = started.elapsed();
-    watch.finish();
-    if !drained {
-        let why = if interrupted.load(Ordering::Relaxed) {
-            "interrupted"
-        } else {
-            "gave up waiting"
-        };
-        eprintln!("{why}: {} had come through", pace.standing());
-    }
-
-    let summary = summary::Summary::of(&app, &pace, elapsed)?;
-    print(&format!("{}\n", summary.text()))?;
-    if let Some(path) = &args.summary {
-        std::fs::write(path, serde_json::to_vec_pretty(&summary)?)
-            .with_context(|| format!("cannot write the summary to {}", path.display()))?;
-    }
-    print(&format!("{}\n", next_steps(args, &app, &listeners, &place)))?;
-    if args.serve && !interrupted.load(Ordering::Relaxed) {
-        eprintln!("serving; end with Ctrl-C");
-        while !interrupted.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-    listeners.stop(runtime.handle());
-    app.stop()?;
-    let complete = summary.is_complete() || interrupted.load(Ordering::Relaxed);
-    Ok(if complete {
+    let demo = Demo {
+        args,
+        definitions,
+        catalog,
+        timeline,
+        speed,
+        place,
+        interrupted: interruption(runtime.handle()),
+        app: Arc::clone(&app),
+    };
+    let outcome = demo.show(runtime.handle());
+    // Also after an error: what runs uses the runtime, which is gone behind this.
+    let stopped = app.stop();
+    let is_complete = outcome?;
+    stopped?;
+    Ok(if is_complete {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// What is played, where, and by what.
+struct Demo<'a> {
+    args: &'a DemoArgs,
+    definitions: Vec<DefinitionFile>,
+    catalog: Catalog,
+    timeline: Timeline,
+    speed: Speed,
+    place: Place,
+    interrupted: Arc<AtomicBool>,
+    app: Arc<App>,
+}
+
+impl Demo<'_> {
+    /// Play the events and tell what came of them; false where some did not come through.
+    fn show(&self, runtime: &Handle) -> Result<bool> {
+        let app = &self.app;
+        app.begin()?;
+        app.apply(&self.definitions, &Caller::stays())?;
+        app.answers();
+        let listeners = Listeners::start(app)?;
+        let started = Instant::now();
+        eprintln!("{}", opening(app, &listeners, &self.timeline));
+        let mut pace = Pace::new(app, predictions_per_event(&self.catalog));
+        self.play(&mut pace)?;
+        let summary = summary::Summary::of(app, &pace, started.elapsed())?;
+        print(&format!("{}\n", summary.text()))?;
+        if let Some(path) = &self.args.summary {
+            std::fs::write(path, serde_json::to_vec_pretty(&summary)?)
+                .with_context(|| format!("cannot write the summary to {}", path.display()))?;
+        }
+        let next = next_steps(self.args, app, &listeners, &self.place);
+        print(&format!("{next}\n"))?;
+        if self.args.serve && !self.is_interrupted() {
+            eprintln!("serving; end with Ctrl-C");
+            while !self.is_interrupted() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        listeners.stop(runtime);
+        Ok(summary.is_complete() || self.is_interrupted())
+    }
+
+    /// Play the events until all have come through, or for [`DRAIN_MAX`] longer.
+    fn play(&self, pace: &mut Pace<'_>) -> Result<()> {
+        let watch = Watch::start(Arc::clone(&self.app), self.timeline.len() as u64);
+        let (timeline, interrupted) = (&self.timeline, &self.interrupted);
+        play(&self.app, timeline, self.speed, pace, &watch, interrupted)?;
+        let drained = pace.drain(DRAIN_MAX, DRAIN_POLL, interrupted);
+        self.app.flush()?;
+        watch.finish();
+        if !drained {
+            let why = if self.is_interrupted() {
+                "interrupted"
+            } else {
+                "gave up waiting"
+            };
+            eprintln!("{why}: {} had come through", pace.standing());
+        }
+        Ok(())
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
 }
 
 /// Becomes true when the process is told to stop.

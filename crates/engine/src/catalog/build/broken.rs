@@ -14,8 +14,8 @@ use crate::error::{EngineError, Result};
 use crate::parse::{ObjectKind, Statement};
 
 impl Builder<'_> {
-    /// Build `object` as it was saved, or keep it as one that does not compile, also where compiling
-    /// it panics: a definition is taken into the catalog only once all of it is there.
+    /// Build `object` as it was saved, or keep it as one that does not compile, also where that
+    /// panics: a definition is taken into the catalog only once all of it is there.
     ///
     /// # Errors
     /// The saved catalog is damaged.

@@ -85,7 +85,9 @@ impl Coverage {
         let services = services.map(|name| (ObjectKind::Service, name));
         views.chain(services).flat_map(|(kind, name)| {
             let branches = self.catalog.branches_of(kind, name);
-            branches.into_iter().map(move |of| (kind, name.as_str(), of))
+            branches
+                .into_iter()
+                .map(move |of| (kind, name.as_str(), of))
         })
     }
 

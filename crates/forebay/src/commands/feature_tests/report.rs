@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use forebay_engine::Location;
+use forebay_engine::{Branch, Location};
 use serde_json::{Value as Json, json};
 
 use super::compare::{Difference, literal};
