@@ -107,7 +107,9 @@ class ViewState:
         self.left_out: list[tuple] = []
         self.rows: dict[tuple, list] = {}
         self.fold(source)
-        self.windows = {window.name: window.length_us for window in view.windows}
+        # A window that no aggregate is over keeps no row.
+        used = {node.window for node in self.programs.aggregates}
+        self.windows = {window.name: window.length_us for window in view.windows if window.name in used}
         self.cache: dict = {}
 
     def fold(self, source: tree.Source) -> None:
