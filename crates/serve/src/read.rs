@@ -223,7 +223,7 @@ impl FeatureReader for ServiceReader {
         }
         // What is computed is held beside what the store has answered until the answer is made.
         memory.grow(rows * spec.features.len() * CELL_BYTES)?;
-        let Cells { columns, faults } = service.finish(&request, &features)?;
+        let Cells { columns, faults } = service.finish(&request, &instants, &features)?;
         let features = as_declared(columns, spec, &shapes.answer, rows)?;
         hold(&mut memory, answer_bytes(&features, spec.views.len())?)?;
         Ok(FeatureAnswer {

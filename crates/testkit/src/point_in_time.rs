@@ -161,7 +161,8 @@ impl PointInTime for PlainEngine {
             // The views that it is held against leave nothing out.
             left_out.push(LeftOutRows::default());
         }
-        let features = service.finish(&request, &features)?;
+        let moments = TimestampMicrosecondArray::from(at.clone()).with_timezone("UTC");
+        let features = service.finish(&request, &moments, &features)?;
         Ok(SpineAnswer {
             rows: beside(&spine, &named(spec, features.columns)?)?,
             faults: features.faults,

@@ -87,7 +87,7 @@ impl FeatureReader for StoreReader {
             newest_us.push(answer.newest_us);
             applied.push(answer.applied);
         }
-        let features = service.finish(request, &features)?;
+        let features = service.finish(request, &times, &features)?;
         Ok(FeatureAnswer {
             features: named(service.spec(), features.columns)?,
             faults: features.faults,

@@ -273,7 +273,12 @@ impl CompiledService for PlainService {
         &self.views
     }
 
-    fn finish(&self, request: &RecordBatch, views: &[Cells]) -> PortResult<Cells> {
+    fn finish(
+        &self,
+        request: &RecordBatch,
+        _: &TimestampMicrosecondArray,
+        views: &[Cells],
+    ) -> PortResult<Cells> {
         let echoed = self.spec.views.iter().flat_map(|view| &view.key_columns);
         let echoed = &request.columns()[echoed.count()..];
         let mut features = Cells::default();

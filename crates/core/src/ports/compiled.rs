@@ -56,14 +56,19 @@ pub trait CompiledService: Send + Sync + Debug {
     /// The compiled views, in the order of [`ServiceSpec::views`].
     fn views(&self) -> &[Arc<dyn CompiledView>];
 
-    /// From request rows and the features of each view (as [`CompiledView::features`], presence
-    /// applied) to the service's features, one row for each request row. A feature whose expression
-    /// fails on a row is NULL there and among the faults, as is one over a view's feature that has
-    /// no value.
+    /// From request rows, the moment as of which each is answered, and the features of each view
+    /// (as [`CompiledView::features`], presence applied) to the service's features, one row for
+    /// each request row. A feature whose expression fails on a row is NULL there and among the
+    /// faults, as is one over a view's feature that has no value.
     ///
     /// # Errors
     /// Something else than a row.
-    fn finish(&self, request: &RecordBatch, views: &[Cells]) -> PortResult<Cells>;
+    fn finish(
+        &self,
+        request: &RecordBatch,
+        at: &TimestampMicrosecondArray,
+        views: &[Cells],
+    ) -> PortResult<Cells>;
 }
 
 /// A boolean expression over a source's rows: the label of a monitor. NULL is no label.

@@ -156,7 +156,7 @@ impl Job {
             features.push(run_view(run_in, events.rows, &virtual_rows)?);
             memory.shrink_to(0);
         }
-        let answer = service.finish(spine.request(), &features)?;
+        let answer = service.finish(spine.request(), spine.at(), &features)?;
         Ok(SpineAnswer {
             rows: spine.answer(&spec, &answer.columns)?,
             faults: answer.faults,

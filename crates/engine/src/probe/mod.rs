@@ -244,7 +244,9 @@ impl Job {
             features[view] = answer.features;
             left_out[view] = answer.left_out;
         }
-        let answer = self.service.finish(self.spine.request(), &features)?;
+        let answer = self
+            .service
+            .finish(self.spine.request(), self.spine.at(), &features)?;
         let rows = self.spine.answer(self.service.spec(), &answer.columns)?;
         Ok(SpineAnswer {
             rows,

@@ -19,16 +19,19 @@ pub(super) enum Form {
     Greatest,
     /// The least argument, NULLs aside.
     Least,
+    /// The moment as of which a request is answered. It takes no argument.
+    RequestTime,
 }
 
 impl Form {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Coalesce,
         Self::Nvl,
         Self::Nvl2,
         Self::NullIf,
         Self::Greatest,
         Self::Least,
+        Self::RequestTime,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -39,6 +42,7 @@ impl Form {
             Self::NullIf => "nullif",
             Self::Greatest => "greatest",
             Self::Least => "least",
+            Self::RequestTime => "request_time",
         }
     }
 
@@ -62,6 +66,7 @@ impl Form {
             Self::Coalesce | Self::Greatest | Self::Least => (count >= 1, "at least one argument"),
             Self::Nvl | Self::NullIf => (count == 2, "two arguments"),
             Self::Nvl2 => (count == 3, "three arguments"),
+            Self::RequestTime => (count == 0, "no argument"),
         };
         if fits {
             return Ok(());
@@ -82,6 +87,14 @@ impl Form {
         Ok(coerced
             .map(|(i, of)| if i < own { *of } else { common })
             .collect())
+    }
+
+    /// The type of its value over arguments of these types, which are alike; None for NULL.
+    pub(super) fn result(self, coerced: &[Option<Type>]) -> Option<Type> {
+        match self {
+            Self::RequestTime => Some(Type::Timestamp),
+            _ => coerced.last().copied().flatten(),
+        }
     }
 
     fn common(self, types: &[Option<Type>]) -> Result<Option<Type>, Refusal> {

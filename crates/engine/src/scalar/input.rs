@@ -3,6 +3,10 @@
 
 use arrow_schema::DataType;
 use datafusion::common::{Column, TableReference};
+use forebay_core::time::timestamp_type;
+
+/// How the moment of a request reads.
+pub(super) const MOMENT: &str = "request_time()";
 
 /// A column that expressions may name.
 #[derive(Debug, Clone)]
@@ -30,6 +34,15 @@ impl Input {
             name: name.to_owned(),
             data_type: data_type.clone(),
         }
+    }
+
+    /// The moment as of which a request is answered. No column has its name: it is a call.
+    pub(crate) fn moment() -> Self {
+        Self::plain(MOMENT, &timestamp_type())
+    }
+
+    pub(super) fn is_moment(&self) -> bool {
+        self.relation.is_none() && self.name == MOMENT
     }
 
     pub(crate) fn is(&self, column: &Column) -> bool {

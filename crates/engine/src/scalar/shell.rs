@@ -196,7 +196,7 @@ impl ScalarUDFImpl for Shell {
             Subject::Cast(to) => to.arrow(),
             Subject::Form(form) => {
                 let coerced = form.coerced(&given)?;
-                arrow(coerced.last().copied().flatten())
+                arrow(form.result(&coerced))
             }
             Subject::Function(function) => {
                 let overload = function

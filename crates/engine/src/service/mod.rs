@@ -20,7 +20,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::SchemaRef;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::tokenizer::Location as Position;
@@ -28,6 +28,7 @@ use forebay_core::cells::Cells;
 use forebay_core::digest::digest;
 use forebay_core::ports::{CompiledService, CompiledView};
 use forebay_core::source::Column;
+use forebay_core::time::timestamp_type;
 use forebay_core::view::{ServiceSpec, ServiceView};
 use forebay_core::{PortError, PortResult};
 
@@ -52,7 +53,7 @@ pub(crate) struct Service {
     spec: Arc<ServiceSpec>,
     views: Vec<Arc<dyn CompiledView>>,
     request: Columns,
-    /// Over the request columns, then the features of each view.
+    /// Over the request columns, the request's moment, then the features of each view.
     program: Program,
     reads: Vec<Vec<FeatureRead>>,
 }
@@ -206,7 +207,7 @@ impl Service {
     }
 }
 
-/// The features of views that `expr` reads, which stand behind the request columns in `inputs`.
+/// The features of views that `expr` reads, which stand behind what the request has in `inputs`.
 fn reads_of(
     expr: &Expr,
     inputs: &[Input],
@@ -215,7 +216,7 @@ fn reads_of(
 ) -> Vec<FeatureRead> {
     let columns = expr.column_refs();
     let read = |input: &Input| columns.iter().any(|column| input.is(column));
-    let mut places = inputs.iter().map(read).skip(request.len());
+    let mut places = inputs.iter().map(read).skip(request.len() + 1);
     let mut reads = Vec::new();
     for (view, lookup) in tables.lookups.iter().enumerate() {
         for feature in 0..lookup.view.features().fields().len() {
@@ -241,11 +242,12 @@ fn schemas(request: &[Column], tables: &Tables) -> Vec<(String, SchemaRef)> {
     schemas
 }
 
-/// Request columns, then the features of each view.
+/// Request columns and the request's moment, then the features of each view.
 fn inputs(request: &[Column], tables: &Tables) -> Vec<Input> {
     let mut inputs: Vec<Input> = request
         .iter()
         .map(|c| Input::of(REQUEST, &c.name, &c.data_type))
+        .chain([Input::moment()])
         .collect();
     for lookup in &tables.lookups {
         let features = lookup.view.features();
@@ -341,8 +343,16 @@ impl CompiledService for Service {
         &self.views
     }
 
-    fn finish(&self, request: &RecordBatch, views: &[Cells]) -> PortResult<Cells> {
+    fn finish(
+        &self,
+        request: &RecordBatch,
+        at: &TimestampMicrosecondArray,
+        views: &[Cells],
+    ) -> PortResult<Cells> {
         let mut inputs = Cells::from(self.request.pick(request)?);
+        // Moments are UTC whatever the caller's array calls its zone.
+        let at = at.clone().with_data_type(timestamp_type());
+        inputs.columns.push(Arc::new(at));
         let agree = views.len() == self.views.len()
             && views
                 .iter()

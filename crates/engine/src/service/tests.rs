@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Float64Type;
-use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::{
+    ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use arrow_schema::{DataType, Field, Schema};
 use forebay_core::cells::{CellFault, Cells};
 use forebay_core::fault::FaultKind;
 use forebay_core::ports::CompiledService;
+use forebay_core::time::{DAY_US, timestamp_type};
 
 use crate::catalog::{Catalog, DefinitionFile};
 use crate::error::Result;
@@ -68,6 +71,12 @@ fn request() -> RecordBatch {
     RecordBatch::try_new(Arc::new(schema), columns).expect("well formed")
 }
 
+/// The second, the third of January 2024 and so on, at noon.
+fn moments(rows: i64) -> TimestampMicrosecondArray {
+    let noon = |row| 1_704_110_400_000_000 + (row + 1) * DAY_US;
+    TimestampMicrosecondArray::from_iter_values((0..rows).map(noon)).with_timezone("+00:00")
+}
+
 /// Features of view v: c and a.
 fn features() -> Cells {
     let columns: Vec<ArrayRef> = vec![
@@ -96,7 +105,11 @@ fn expressions_see_request_columns_and_features_alike() {
     let maximum: ArrayRef = Arc::new(Float64Array::from(vec![Some(9.0), None]));
     let asked = request();
     let answer = service
-        .finish(&asked, &[features(), vec![Arc::clone(&maximum)].into()])
+        .finish(
+            &asked,
+            &moments(2),
+            &[features(), vec![Arc::clone(&maximum)].into()],
+        )
         .expect("finishes");
     let float = |i: usize| {
         answer.columns[i]
@@ -171,7 +184,7 @@ fn one_view_may_be_read_for_two_keys() {
         Arc::new(Float64Array::from(vec![0.5, 1.5])),
     ];
     let answer = service
-        .finish(&request, &[features(), other.into()])
+        .finish(&request, &moments(2), &[features(), other.into()])
         .expect("finishes");
     assert_eq!(
         answer.columns[2]
@@ -180,6 +193,21 @@ fn one_view_may_be_read_for_two_keys() {
             .collect::<Vec<_>>(),
         [Some(2.0), None]
     );
+}
+
+#[test]
+fn a_request_has_a_moment_which_no_star_stands_for() {
+    let service = service(
+        "SELECT *, request_time() AS at, date_part('day', request_time()) + n AS day
+         FROM (SELECT n, request_time() AS inner FROM request) AS r",
+    );
+    assert_eq!(names(&service), ["n", "inner", "at", "day"]);
+    let answer = service.finish(&request(), &moments(2), &[]);
+    let answer = answer.expect("finishes");
+    let at: ArrayRef = Arc::new(moments(2).with_data_type(timestamp_type()));
+    assert_eq!(answer.columns[1..3], [Arc::clone(&at), at]);
+    let days = answer.columns[3].as_primitive::<Int64Type>();
+    assert_eq!(days.values(), &[3, 5]);
 }
 
 #[test]
@@ -197,7 +225,7 @@ fn a_value_that_fails_is_null_and_told_with_the_expression_that_failed() {
     };
     let mut features = features();
     features.faults.push(of_view.clone());
-    let answer = service.finish(&request(), &[features]);
+    let answer = service.finish(&request(), &moments(2), &[features]);
     let answer = answer.expect("finishes");
     let inherited = |column| CellFault {
         column,
@@ -221,20 +249,26 @@ fn a_value_that_fails_is_null_and_told_with_the_expression_that_failed() {
 fn what_a_caller_hands_over_is_checked() {
     let service = service("SELECT t.c, request.d FROM request LEFT JOIN v AS t USING (k)");
     let error = service
-        .finish(&request().project(&[0, 1]).expect("columns"), &[features()])
+        .finish(
+            &request().project(&[0, 1]).expect("columns"),
+            &moments(2),
+            &[features()],
+        )
         .expect_err("no d");
     assert_eq!(
         error.to_string(),
         "column d of the request of feature service s is missing"
     );
-    let error = service.finish(&request(), &[]).expect_err("no features");
+    let error = service
+        .finish(&request(), &moments(2), &[])
+        .expect_err("no features");
     assert_eq!(
         error.to_string(),
         "feature service s was given features of other views than it reads"
     );
     let columns = features().columns;
     let empty: Vec<ArrayRef> = columns.iter().map(|a| a.slice(0, 0)).collect();
-    let answer = service.finish(&request().slice(0, 0), &[empty.into()]);
+    let answer = service.finish(&request().slice(0, 0), &moments(0), &[empty.into()]);
     let columns = answer.expect("no rows").columns;
     assert!(columns.iter().all(|column| column.is_empty()));
 }

@@ -42,10 +42,16 @@ fn probes() -> Vec<Probe> {
 
 /// The features of view `v` with this SELECT for every probe; both lowerings agree.
 fn answer(entity: &str, select: &str) -> Vec<Vec<Cell>> {
+    answer_by(entity, select, "v.*")
+}
+
+/// The same of a service that selects `features`.
+fn answer_by(entity: &str, select: &str, features: &str) -> Vec<Vec<Cell>> {
     let key = if entity == "one" { "k" } else { "k, g" };
     let text = format!(
         "{SOURCE}CREATE FEATURE VIEW v ENTITY {entity} TTL INTERVAL '20' SECOND AS {select};
-         CREATE FEATURE SERVICE features (k VARCHAR, g BIGINT) AS SELECT v.* FROM request LEFT JOIN v AS v USING ({key});"
+         CREATE FEATURE SERVICE features (k VARCHAR, g BIGINT) AS SELECT {features} FROM request
+         LEFT JOIN v AS v USING ({key});"
     );
     let catalog = catalog(&text);
     let tables = MemoryTables::one("events", vec![event_batch(&events(), true)]);
@@ -108,6 +114,23 @@ fn the_key_and_the_moment_in_features() {
             row[0],
             Cell::Text(format!("{}!", probe.k.expect("an unknown key has no row")))
         );
+    }
+}
+
+#[test]
+fn a_service_reads_the_moment_of_each_row() {
+    let rows = answer_by(
+        "one",
+        "SELECT k, ts, max(ts) OVER (PARTITION BY k ORDER BY ts) AS newest FROM events",
+        "v.newest, request_time() AS at, request_time() > v.newest AS later",
+    );
+    for (probe, row) in probes().iter().zip(rows) {
+        assert_eq!(row[1], Cell::Int(probe.at));
+        let later = match row[0] {
+            Cell::Int(newest) => Cell::Bool(probe.at > newest),
+            _ => Cell::Null,
+        };
+        assert_eq!(row[2], later);
     }
 }
 

@@ -239,7 +239,12 @@ impl CompiledService for FakeService {
         &self.views
     }
 
-    fn finish(&self, request: &RecordBatch, views: &[Cells]) -> PortResult<Cells> {
+    fn finish(
+        &self,
+        request: &RecordBatch,
+        _: &TimestampMicrosecondArray,
+        views: &[Cells],
+    ) -> PortResult<Cells> {
         let views: Vec<&[ArrayRef]> = views.iter().map(|cells| &cells.columns[..]).collect();
         let twice: Float64Array = request
             .column(2)

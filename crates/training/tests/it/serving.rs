@@ -147,7 +147,12 @@ impl CompiledService for Compiled {
         &[]
     }
 
-    fn finish(&self, _: &RecordBatch, _: &[Cells]) -> PortResult<Cells> {
+    fn finish(
+        &self,
+        _: &RecordBatch,
+        _: &TimestampMicrosecondArray,
+        _: &[Cells],
+    ) -> PortResult<Cells> {
         Err(absent())
     }
 }

@@ -171,7 +171,7 @@ impl Proof {
             let request = sample.batch(request, None)?;
             let views = service.views().iter();
             let views = views.map(|view| sample.cells(&view.features()));
-            let finished = service.finish(&request, &views.collect::<Vec<_>>())?;
+            let finished = service.finish(&request, &sample.times(), &views.collect::<Vec<_>>())?;
             Ok(failed(&finished).collect())
         })
     }

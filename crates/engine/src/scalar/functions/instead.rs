@@ -6,7 +6,7 @@ use super::near::nearest;
 use super::{DATE_PART_EPOCH, all};
 
 const CLOCK: &str = "a value must not depend on when it is computed; write the event's time \
-                     column, or the request's time in a service";
+                     column, or request_time() in a service";
 const ARRAYS: &str = "there are no arrays in expressions; write one column or one feature for each \
                       element";
 const STRUCTS: &str = "there are no structs or maps in expressions; write one column for each \
@@ -378,6 +378,7 @@ mod tests {
     const OPERATORS: &[&str] = &[
         "coalesce",
         "nullif",
+        "request_time",
         "count",
         "sum",
         "avg",

@@ -37,8 +37,10 @@ impl Lowering<'_> {
         form.check_count(args.len())?;
         let texts: Vec<&str> = args.iter().map(|arg| self.text(*arg).as_ref()).collect();
         let text = format!("{}({})", form.name(), texts.join(", "));
-        if form == Form::Nvl2 {
-            return self.nvl2(args, &text);
+        match form {
+            Form::Nvl2 => return self.nvl2(args, &text),
+            Form::RequestTime => return self.moment(),
+            _ => {}
         }
         let Some(of) = self.common(form.name(), args)? else {
             return Ok(args[0]);
@@ -62,7 +64,7 @@ impl Lowering<'_> {
             Form::Greatest => Extreme::Greatest,
             Form::Least => Extreme::Least,
             Form::NullIf => return self.kernel("nullif", slots, of, &text, NullIf),
-            Form::Coalesce | Form::Nvl | Form::Nvl2 => {
+            Form::Coalesce | Form::Nvl | Form::Nvl2 | Form::RequestTime => {
                 let slot = self.builder.coalesce(slots, of, &text)?;
                 return Ok(Typed::new(slot, of));
             }

@@ -206,9 +206,25 @@ impl<'a> Lowering<'a> {
                 format!("column {} is not known here", column.name),
             )
         })?;
+        self.input(index)
+    }
+
+    /// The moment as of which a request is answered, where there is one.
+    fn moment(&mut self) -> Lowered {
+        let index = self.inputs.iter().position(Input::is_moment);
+        self.input(index.ok_or_else(|| {
+            Refusal::at(
+                "request_time",
+                "request_time() is for feature services; in a view write its time column, which is the moment of \
+                 the request beside aggregates",
+            )
+        })?)
+    }
+
+    fn input(&mut self, index: usize) -> Lowered {
         let input = &self.inputs[index];
         let of = Type::of(&input.data_type).ok_or_else(|| {
-            let (name, data_type) = (&column.name, &input.data_type);
+            let (name, data_type) = (&input.name, &input.data_type);
             Refusal::at(
                 name,
                 format!("column {name} is of type {data_type}, which expressions cannot read"),

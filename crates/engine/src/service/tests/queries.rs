@@ -44,7 +44,7 @@ fn queries_between_mean_what_is_written_without_them() {
         assert_eq!(keys(&between), keys(&flat), "{nested}");
         let answer = |service: &Arc<dyn CompiledService>| {
             let views = vec![features(); service.spec().views.len()];
-            service.finish(&request(), &views)
+            service.finish(&request(), &moments(2), &views)
         };
         let (between, flat) = (answer(&between), answer(&flat));
         let columns = |answer: PortResult<Cells>| {

@@ -119,7 +119,12 @@ impl CompiledService for OwnService {
         &self.views
     }
 
-    fn finish(&self, request: &RecordBatch, views: &[Cells]) -> PortResult<Cells> {
-        self.service.finish(request, views)
+    fn finish(
+        &self,
+        request: &RecordBatch,
+        at: &TimestampMicrosecondArray,
+        views: &[Cells],
+    ) -> PortResult<Cells> {
+        self.service.finish(request, at, views)
     }
 }
