@@ -12,8 +12,10 @@ use parking_lot::Mutex;
 
 use crate::halt::HaltReason;
 
-/// Batches that may come for one table while an append to it runs. What is collected for the next
-/// one is bounded by its bytes alone: a source of few rows has many batches until an append is due.
+/// Batches that may come for one table while an append to it runs for longer than [`WAIT_MAX`].
+/// Until then what is collected is bounded by its bytes alone: a source of a thousand events a
+/// second has as many batches, so a bound on their number would stop the reader for the rest of
+/// each append. One that hangs is to be noticed by a source of few rows, too.
 const BATCHES_MAX: usize = 64;
 /// How long an append fails, with tries in between, before its source is held back: a failure that
 /// passes at once is not worth reading again what the reader had fetched.
@@ -130,13 +132,14 @@ impl State {
 impl Waiting {
     /// What is charged for a batch of `bytes` where the table may hold `most_bytes`; None while it
     /// is behind.
-    fn charge(&self, bytes: usize, most_bytes: usize) -> Option<usize> {
+    fn charge(&self, bytes: usize, most_bytes: usize, now: Duration) -> Option<usize> {
         if self.batches == 0 {
             // What is larger than that is let through where nothing else waits.
             return Some(bytes.min(most_bytes));
         }
         let is_full = self.bytes + bytes > most_bytes;
-        let is_stuck = self.appending.is_some() && self.batches >= self.in_append + BATCHES_MAX;
+        let is_stuck =
+            self.append_age(now) >= WAIT_MAX && self.batches >= self.in_append + BATCHES_MAX;
         (!is_full && !is_stuck).then_some(bytes)
     }
 
@@ -194,7 +197,7 @@ impl Backlog {
         let mut state = self.state.lock();
         let most_bytes = state.most_bytes(table, self.shares);
         let waiting = state.tables.entry(table.to_owned()).or_default();
-        let charge = waiting.charge(bytes, most_bytes);
+        let charge = waiting.charge(bytes, most_bytes, now);
         let waited = waited.max(waiting.append_age(now));
         waiting.is_given_up |= charge.is_none() && waited >= WAIT_MAX;
         match (waiting.held(table, now), charge) {
@@ -355,11 +358,14 @@ mod tests {
             backlog.hand_over("a", Some(1));
         }
         backlog.begins("a", NOW);
-        for _ in 0..BATCHES_MAX {
-            assert!(free(1));
+        for _ in 0..3 * BATCHES_MAX {
+            assert!(free(1), "an append that takes its time stops no reader");
             backlog.hand_over("a", Some(1));
         }
-        assert!(!free(1), "the append does not end");
+        let later = |wait| backlog.enter("a", 1, Duration::ZERO, NOW + wait);
+        let shorter = WAIT_MAX - Duration::from_millis(1);
+        assert_eq!(later(shorter), Entry::Free(1));
+        assert_eq!(later(WAIT_MAX), Entry::Held, "the append does not end");
     }
 
     #[test]
