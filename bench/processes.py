@@ -59,9 +59,9 @@ class Server:
         self.log = open(self.data.with_suffix(".log"), "wb")
 
     def start(self):
-        self.address = f"127.0.0.1:{free_port()}"
+        self.address, self.http_address = (f"127.0.0.1:{free_port()}" for _ in range(2))
         command = [self.bench.binary, "server", "--data-dir", self.data, "--bootstrap", self.bench.kafka,
-                   "--flight-addr", self.address, "--http-addr", f"127.0.0.1:{free_port()}"]
+                   "--flight-addr", self.address, "--http-addr", self.http_address]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=self.log, stderr=self.log, env=self.environment)
         self.flight = flight.FlightClient(f"grpc://{self.address}")
         wait(lambda: self.status() is not None, "the server to answer")

