@@ -22,6 +22,7 @@ from processes import DEADLINE_S, Server, wait
 PARTITIONS, NAMES = 4, 50_000
 RATES = (1_000, 10_000, 50_000, 100_000)
 LOOKED_FOR = 200  # events a second among them
+SETTLED_S = 32  # what was read before is appended to the archive by then (ingest.archive_flush_ms)
 GOAL_MS = 20
 DEFINITIONS = """CREATE SOURCE markers (
     tailnum  VARCHAR NOT NULL,
@@ -107,6 +108,7 @@ def read_all(bench, server, topic, count):
     wait(lambda: server.has_read({"markers": count}), f"{count:,} events to be read")
     rate = count / (time.monotonic() - started)
     bench.figure("forebay ingest", f"of {count:,} events that wait", rate, "events/s")
+    time.sleep(SETTLED_S)
     return rate
 
 
