@@ -9,6 +9,17 @@ pub enum DeadLetterReason {
     /// Not UTF-8, not JSON, not an object, or a field twice in one object. Remedy: correct what
     /// produces it; the letter keeps its bytes.
     NotJson,
+    /// A record of a source with format 'csv' that is no line of CSV: not UTF-8, quotes that are
+    /// not closed or doubled, or more fields than columns. Remedy: write a field that holds the
+    /// delimiter or a quote in quotes, and its own quotes twice; the letter keeps its bytes.
+    NotCsv,
+    /// A record of a source with format 'arrow' that is no plain Arrow IPC stream: broken,
+    /// compressed, or a wanted column twice. Remedy: write each row as a stream of its own, with
+    /// schema, without compression.
+    NotArrow,
+    /// Several rows in one record, or none. Remedy: send each row as a record of its own; an offset
+    /// names one row.
+    NotOneRow,
     /// A NOT NULL column is absent or null. Remedy: produce the field under the column's name
     /// (`forebay doctor --topic` names the nearest field), or declare the column without NOT NULL.
     MissingColumn,
@@ -29,8 +40,11 @@ pub enum DeadLetterReason {
 
 impl DeadLetterReason {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::NotJson,
+        Self::NotCsv,
+        Self::NotArrow,
+        Self::NotOneRow,
         Self::MissingColumn,
         Self::WrongType,
         Self::TooLarge,
@@ -44,6 +58,9 @@ impl DeadLetterReason {
     pub fn label(self) -> &'static str {
         match self {
             Self::NotJson => "not_json",
+            Self::NotCsv => "not_csv",
+            Self::NotArrow => "not_arrow",
+            Self::NotOneRow => "not_one_row",
             Self::MissingColumn => "missing_column",
             Self::WrongType => "wrong_type",
             Self::TooLarge => "too_large",

@@ -18,6 +18,7 @@ pub mod digest;
 pub mod error;
 pub mod exact;
 pub mod fault;
+pub mod format;
 pub mod growth;
 pub mod index;
 pub mod invariant;

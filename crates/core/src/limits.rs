@@ -53,6 +53,8 @@ pub const CATALOG_MAX_VIEWS: usize = 1_024;
 pub const EVENT_MAX_BYTES: usize = 1 << 20;
 /// Nesting of one JSON event.
 pub const EVENT_MAX_DEPTH: usize = 16;
+/// Columns of one record of format 'arrow', those too that its source does not name.
+pub const ARROW_RECORD_MAX_FIELDS: usize = 4_096;
 /// Raw bytes that a dead letter keeps.
 pub const DEAD_LETTER_PAYLOAD_MAX_BYTES: usize = 64 << 10;
 /// How far an event's time may lie ahead of its Kafka record's time, and of what moves a watermark,

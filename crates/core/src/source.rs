@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
+use crate::format::SourceFormat;
 use crate::limits::{EVENT_FUTURE_MAX_US, IDLE_TIMEOUT_US};
 use crate::time::Micros;
 
@@ -34,13 +35,6 @@ pub struct Column {
     pub data_type: DataType,
     /// False for NOT NULL: a record without it is a dead letter.
     pub nullable: bool,
-}
-
-/// How records are encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SourceFormat {
-    /// One JSON object a record.
-    Json,
 }
 
 /// A source as applied.
@@ -92,7 +86,7 @@ impl SourceDef {
             idle_timeout_us: IDLE_TIMEOUT_US,
             event_future_max_us: EVENT_FUTURE_MAX_US,
             topic: topic.to_owned(),
-            format: SourceFormat::Json,
+            format: SourceFormat::json(),
         }
     }
 

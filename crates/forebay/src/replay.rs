@@ -95,7 +95,7 @@ pub(crate) struct Event<'a> {
     pub(crate) source: &'a Arc<SourceDef>,
     /// Its number within its source: decides the partition.
     pub(crate) number: u32,
-    /// JSON.
+    /// In the format of its source.
     pub(crate) payload: Vec<u8>,
 }
 
@@ -300,7 +300,7 @@ impl Cursor {
             let end = (self.done + ENCODE_ROWS).min(file.order.len());
             let rows = UInt32Array::from(file.order[self.done..end].to_vec());
             let batch = arrow_select::take::take_record_batch(&file.rows, &rows)?;
-            self.encoded = forebay_kafka::encode_rows(&batch)?.into();
+            self.encoded = forebay_kafka::encode_events(&file.source, &batch)?.into();
             self.done = end;
         }
         self.encoded

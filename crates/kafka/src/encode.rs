@@ -17,8 +17,8 @@ use arrow_schema::{DataType, Fields, TimeUnit};
 use forebay_core::time::{Micros, SECOND_US};
 use serde::Serialize;
 
-use crate::decode::timestamp;
 use crate::error::Error;
+use crate::timestamp;
 
 /// Each row of `batch` as the bytes of one JSON object.
 ///
@@ -41,7 +41,7 @@ pub fn encode_rows(batch: &RecordBatch) -> Result<Vec<Vec<u8>>, Error> {
         .collect())
 }
 
-type WriteCell<'a> = Box<dyn Fn(&mut Vec<u8>, usize) + 'a>;
+pub(crate) type WriteCell<'a> = Box<dyn Fn(&mut Vec<u8>, usize) + 'a>;
 
 /// One column: `"name":` as bytes, and how to write a cell that is not null.
 struct Writer<'a> {
@@ -80,7 +80,7 @@ fn write_object(out: &mut Vec<u8>, columns: &[Writer<'_>], row: usize) {
     out.push(b'}');
 }
 
-fn cell_writer<'a>(name: &str, array: &'a ArrayRef) -> Result<WriteCell<'a>, Error> {
+pub(crate) fn cell_writer<'a>(name: &str, array: &'a ArrayRef) -> Result<WriteCell<'a>, Error> {
     macro_rules! integers {
         ($type:ty) => {{
             let values = array.as_primitive::<$type>().values();

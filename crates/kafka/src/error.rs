@@ -58,9 +58,9 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// A column of a type that JSON records cannot fill or give.
+    /// A column of a type that records of its source's format cannot fill or give.
     #[error(
-        "column `{column}` has type {data_type}, which a JSON record cannot hold: use VARCHAR, DOUBLE, BIGINT, INTEGER, \
+        "column `{column}` has type {data_type}, which a record cannot hold: use VARCHAR, DOUBLE, BIGINT, INTEGER, \
          BOOLEAN or TIMESTAMP"
     )]
     UnsupportedColumn {

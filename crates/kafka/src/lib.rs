@@ -7,9 +7,10 @@
 //! not hold is refused with the remedy.
 //!
 //! The way of a record: [`reader::KafkaLog`] polls, [`decode::RecordDecoder`] puts it into column
-//! builders, `pipeline` takes the batch. The way back: `pipeline`'s outbox,
-//! [`publisher::KafkaPublisher`], the broker. [`encode`] is the inverse of `decode`.
-//! [`embedded::EmbeddedBroker`] is a broker inside the process, for the demo and the tests.
+//! builders (a file of `decode` for each format), `pipeline` takes the batch. The way back:
+//! `pipeline`'s outbox, [`publisher::KafkaPublisher`], the broker. [`encode`] is the inverse of
+//! `decode`. [`embedded::EmbeddedBroker`] is a broker inside the process, for the demo and the
+//! tests.
 
 #![allow(
     clippy::disallowed_methods,
@@ -34,10 +35,11 @@ mod served;
 pub mod settings;
 pub mod stats;
 pub mod survey;
+mod timestamp;
 
 pub use admin::{TopicStatus, Topics};
 pub use connections::{Connection, Connections};
-pub use decode::{Guess, Record, RecordDecoder, Reject};
+pub use decode::{Guess, Record, RecordDecoder, Reject, encode_events};
 pub use embedded::EmbeddedBroker;
 pub use encode::encode_rows;
 pub use error::Error;

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use arrow_schema::DataType;
+use forebay_core::format::SourceFormat;
 use forebay_core::prediction::column;
-use forebay_core::source::{Column, SourceDef, SourceFormat};
+use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::{Micros, timestamp_type};
 use forebay_core::value::Value;
 use forebay_testkit::column as column_of;
@@ -28,7 +29,7 @@ pub fn source(name: &str, topic: &str, columns: Vec<Column>, time: &str) -> Arc<
         idle_timeout_us: forebay_core::limits::IDLE_TIMEOUT_US,
         event_future_max_us: forebay_core::limits::EVENT_FUTURE_MAX_US,
         topic: topic.to_owned(),
-        format: SourceFormat::Json,
+        format: SourceFormat::json(),
     })
 }
 

@@ -290,6 +290,16 @@ impl Resolver<'_> {
         };
         let source = Arc::clone(source);
         let table = match &given.what {
+            GivenWords::Records(_) if !source.format.format().text => {
+                return Err(EngineError::Syntax {
+                    at: given.at.clone(),
+                    message: format!(
+                        "records of source {} are {}, which no text holds; write (columns) VALUES (..)",
+                        source.name,
+                        source.format.name()
+                    ),
+                });
+            }
             GivenWords::Records(records) => {
                 let (places, records) = records.iter().cloned().unzip();
                 return Ok(Given {

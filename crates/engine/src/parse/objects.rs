@@ -4,10 +4,11 @@
 use arrow_schema::DataType;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use forebay_core::definition::EntityDef;
+use forebay_core::format::{FORMATS, SourceFormat};
 use forebay_core::limits::{
     EVENT_FUTURE_MAX_US, IDLE_TIMEOUT_US, SOURCE_MAX_COLUMNS, SOURCE_TIME_OPTION_MAX_US,
 };
-use forebay_core::source::{Column, SourceDef, SourceFormat};
+use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::{HOUR_US, Micros, SECOND_US, timestamp_type};
 
 use super::cursor::Cursor;
@@ -15,6 +16,15 @@ use super::interval::parse_duration;
 use super::statement::ViewStatement;
 use crate::error::{EngineError, Location, Result};
 use crate::name;
+
+/// Options of every source; its format may have more.
+const SOURCE_OPTIONS: [&str; 5] = [
+    "connector",
+    "topic",
+    "format",
+    "idle_timeout",
+    "event_future_max",
+];
 
 impl Cursor<'_> {
     /// Behind the name: `(columns, WATERMARK FOR c AS c - INTERVAL ..) WITH (..)`.
@@ -94,13 +104,12 @@ impl Cursor<'_> {
 
     fn source_options(&mut self, name: &str) -> Result<SourceOptions> {
         let at = self.here();
-        let options = self.options(&[
-            "connector",
-            "topic",
-            "format",
-            "idle_timeout",
-            "event_future_max",
-        ])?;
+        let of_formats = FORMATS.iter().flat_map(|format| format.options);
+        let known: Vec<&str> = SOURCE_OPTIONS
+            .into_iter()
+            .chain(of_formats.map(|option| option.name))
+            .collect();
+        let options = self.options(&known)?;
         let value = |key: &str| {
             options
                 .iter()
@@ -126,13 +135,13 @@ impl Cursor<'_> {
                 ));
             }
         }
-        let format = match value("format").unwrap_or("json") {
-            "json" => SourceFormat::Json,
-            other => {
-                return refuse(format!(
-                    "format '{other}' is not supported yet; write format = 'json'"
-                ));
-            }
+        let of_format = options
+            .iter()
+            .filter(|(key, _)| !SOURCE_OPTIONS.contains(&key.as_str()));
+        let of_format = of_format.map(|(key, value)| (key.as_str(), value.as_str()));
+        let format = match SourceFormat::new(value("format").unwrap_or("json"), of_format) {
+            Ok(format) => format,
+            Err(fault) => return refuse(fault),
         };
         let topic = value("topic").unwrap_or(name);
         if let Some(fault) = name::topic_fault(topic, "") {

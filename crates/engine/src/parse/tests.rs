@@ -2,8 +2,8 @@
 
 use arrow_schema::DataType;
 use forebay_core::definition::AlertThreshold;
+use forebay_core::format::SourceFormat;
 use forebay_core::limits::{MODEL_VERSION_MAX, SOURCE_MAX_COLUMNS, SOURCE_TIME_OPTION_MAX_US};
-use forebay_core::source::SourceFormat;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, SECOND_US, timestamp_type};
 
 use super::*;
@@ -67,7 +67,7 @@ fn a_source_is_its_columns_its_watermark_and_its_topic() {
     );
     assert_eq!(
         (source.topic.as_str(), source.format),
-        ("flights.departures", SourceFormat::Json)
+        ("flights.departures", SourceFormat::json())
     );
 }
 

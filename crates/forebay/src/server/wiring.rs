@@ -9,10 +9,11 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, ensure};
 use forebay_control::MonitorParts;
 use forebay_core::definition::{DeploymentDef, ModelDef};
+use forebay_core::format::SourceFormat;
 use forebay_core::limits::MODELS_MAX;
 use forebay_core::ports::CompiledService;
 use forebay_core::prediction::{column, prediction_columns};
-use forebay_core::source::{Column, SourceDef, SourceFormat};
+use forebay_core::source::{Column, SourceDef};
 use forebay_core::view::ServiceSpec;
 use forebay_engine::{Catalog, MonitorPlan};
 use forebay_infer::{ModelId, ModelStore, ModelVersion};
@@ -369,6 +370,6 @@ fn prediction_source(
         } else {
             def.topic.clone()
         },
-        format: SourceFormat::Json,
+        format: SourceFormat::json(),
     }
 }

@@ -1,7 +1,7 @@
 //! Columns under construction: one of each type, and those of one object. Plain vectors rather than
 //! Arrow's builders, because a rejected record must be cut off again: every vector can be truncated
-//! to the rows before it. Nothing here knows JSON; `json` fills them, and full columns leave as one
-//! Arrow array each.
+//! to the rows before it. Nothing here knows a format; `cell` fills them, and full columns leave as
+//! one Arrow array each.
 //!
 //! `valid` has one entry for each row; a column whose `valid` is one longer than the finished rows
 //! has its value for the row under construction. Under a null, the values hold a placeholder.
@@ -234,6 +234,11 @@ impl Fields {
                 ..
             })
         )
+    }
+
+    /// How many columns there are.
+    pub(super) fn len(&self) -> usize {
+        self.columns.len()
     }
 
     /// See [`Column::last_timestamp`].

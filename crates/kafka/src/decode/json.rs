@@ -1,18 +1,71 @@
-//! One JSON object into one row of columns: which JSON fits which column type (the table in the
-//! module above). It never rounds or guesses: what does not fit is a reject, which names the column
-//! and not the value. Objects hold values and values may be objects, so both visitors are here.
+//! JSON: one object a record. The bytes go straight into the columns, in one pass and without a
+//! tree of values; which value fits which column is [`super::cell`]'s to say. Objects hold values
+//! and values may be objects, so both visitors are here.
 
 use std::fmt;
 
+use forebay_core::limits::EVENT_MAX_DEPTH;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
 use super::columns::{Column, Fields, Values};
-use super::guess::Guess;
+use super::nesting;
 use super::reject::Reject;
-use super::timestamp;
+use super::row::{RecordField, RowDecoder};
 
-/// Greatest magnitude up to which every integer is a double: 2^53.
-const EXACT_MAX: u64 = 1 << 53;
+/// Decodes JSON objects.
+#[derive(Debug)]
+pub(super) struct Json;
+
+impl RowDecoder for Json {
+    fn decode(&mut self, payload: &[u8], fields: &mut Fields, row: usize) -> Result<(), Reject> {
+        // Checked once and as a whole, so that strings need no second look and skipped fields are
+        // held to the same rule.
+        let text = std::str::from_utf8(payload)
+            .map_err(|e| Reject::not_json(format!("not UTF-8: {e}")))?;
+        if nesting::exceeds(payload, EVENT_MAX_DEPTH) {
+            return Err(Reject::too_deep());
+        }
+        let mut failure = None;
+        let mut json = serde_json::Deserializer::from_str(text);
+        let seed = ObjectSeed {
+            fields,
+            row,
+            failure: &mut failure,
+        };
+        let Err(e) = seed.deserialize(&mut json).and_then(|()| json.end()) else {
+            return Ok(());
+        };
+        let reject = failure.unwrap_or_else(|| Reject::not_json(e.to_string()));
+        let place = (e.line(), e.column());
+        Err(if e.is_syntax() && is_bare_number(text, place) {
+            reject.adding("JSON has no NaN and no infinity; write them as \"NaN\", \"Infinity\", \"-Infinity\"")
+        } else {
+            reject
+        })
+    }
+
+    fn fields(&mut self, payload: &[u8], _columns: &[&str]) -> Option<Vec<RecordField>> {
+        let object: Map<String, Value> = serde_json::from_slice(payload).ok()?;
+        let field = |(name, value): (String, Value)| RecordField {
+            name,
+            null: value.is_null(),
+        };
+        Some(object.into_iter().map(field).collect())
+    }
+}
+
+/// Whether the parser stopped at a bare NaN or infinity, as Python's `json.dumps` writes them. It
+/// counts lines and columns from 1, in bytes, up to the byte that it did not take or behind it.
+fn is_bare_number(text: &str, (line, column): (usize, usize)) -> bool {
+    let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let rest = line.as_bytes().get(column.saturating_sub(2)..);
+    rest.is_some_and(|rest| {
+        let behind = rest.get(1..).unwrap_or_default();
+        let begins = |word: &[u8]| rest.starts_with(word) || behind.starts_with(word);
+        begins(b"NaN") || begins(b"Infinity")
+    })
+}
 
 /// The value of one field into row `row` of `column`.
 struct CellSeed<'a> {
@@ -22,51 +75,14 @@ struct CellSeed<'a> {
 }
 
 impl CellSeed<'_> {
-    /// The column cannot hold a value of this kind.
-    fn refuse<E: serde::de::Error>(self, got: &str) -> E {
-        let wants = match self.column.values {
-            Values::Text(..) => "VARCHAR",
-            Values::Double(_) => "DOUBLE",
-            Values::BigInt(_) => "BIGINT",
-            Values::Integer(_) => "INTEGER",
-            Values::Boolean(_) => "BOOLEAN",
-            Values::Timestamp(_) => "TIMESTAMP",
-            Values::Struct(_) => "an object",
-        };
-        fail(
-            self.failure,
-            Reject::wrong_type(format!("is {wants} and the record has {got}")),
-        )
+    /// What became of the value; a reject stops the parser.
+    fn told<E: serde::de::Error>(self, put: Result<(), Reject>) -> Result<(), E> {
+        put.map_err(|reject| fail(self.failure, reject))
     }
 
-    /// An integer, exact. Doubles take it too, rounded once.
-    fn integer<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
-        match &mut self.column.values {
-            Values::Double(values) => {
-                values.push(value as f64);
-                // Beyond 2^53 only some integers are doubles.
-                if value.unsigned_abs() > EXACT_MAX && value as f64 as i128 != i128::from(value) {
-                    self.column.guessed(Guess::RoundedInteger);
-                }
-            }
-            Values::BigInt(values) => values.push(value),
-            Values::Integer(values) => match i32::try_from(value) {
-                Ok(value) => values.push(value),
-                Err(_) => return Err(self.refuse("a number out of its range")),
-            },
-            Values::Timestamp(values) => match timestamp::in_range(value) {
-                Some(micros) => {
-                    values.push(micros);
-                    self.column.guessed(Guess::IntegerTime);
-                }
-                None => return Err(self.refuse("microseconds outside the years 0000 to 9999")),
-            },
-            Values::Text(..) | Values::Boolean(_) | Values::Struct(_) => {
-                return Err(self.refuse("a number"));
-            }
-        }
-        self.column.mark_valid();
-        Ok(())
+    /// The column cannot hold a value of this kind.
+    fn refuse<E: serde::de::Error>(self, got: &str) -> E {
+        fail(self.failure, self.column.refuse(got))
     }
 }
 
@@ -86,97 +102,41 @@ impl<'de> Visitor<'de> for CellSeed<'_> {
     }
 
     fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<(), E> {
-        let Values::Boolean(values) = &mut self.column.values else {
-            return Err(self.refuse("a boolean"));
-        };
-        values.push(value);
-        self.column.mark_valid();
-        Ok(())
+        let put = self.column.put_boolean(value);
+        self.told(put)
     }
 
     fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
-        self.integer(value)
+        let put = self.column.put_integer(value);
+        self.told(put)
     }
 
     fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<(), E> {
-        match i64::try_from(value) {
-            Ok(value) => self.integer(value),
-            // Between 2^63 and 2^64 only a double can hold it.
-            Err(_) => {
-                let double = value as f64;
-                if matches!(self.column.values, Values::Double(_))
-                    && double as u128 != u128::from(value)
-                {
-                    self.column.guessed(Guess::RoundedInteger);
-                }
-                self.visit_f64(double)
-            }
-        }
+        let put = self.column.put_unsigned(value);
+        self.told(put)
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
-        match &mut self.column.values {
-            Values::Double(values) => values.push(value),
+        let put = match &self.column.values {
             // The parser gives `-0`, an integer, and `-0.0` as this one double.
             Values::BigInt(_) | Values::Integer(_) | Values::Timestamp(_)
                 if value == 0.0 && value.is_sign_negative() =>
             {
-                return self.integer(0);
+                self.column.put_integer(0)
             }
-            Values::BigInt(_) | Values::Integer(_) | Values::Timestamp(_) => {
-                return Err(self.refuse("a number that is no integer of its range"));
-            }
-            Values::Text(..) | Values::Boolean(_) | Values::Struct(_) => {
-                return Err(self.refuse("a number"));
-            }
-        }
-        self.column.mark_valid();
-        Ok(())
+            _ => self.column.put_double(value),
+        };
+        self.told(put)
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        match &mut self.column.values {
-            Values::Text(bytes, ends) => {
-                bytes.extend_from_slice(text.as_bytes());
-                // Wraps only above 2 GiB, which `finish` refuses as a whole.
-                ends.push(bytes.len() as i32);
-            }
-            Values::Double(values) => {
-                values.push(match text {
-                    "NaN" => f64::NAN,
-                    "Infinity" => f64::INFINITY,
-                    "-Infinity" => f64::NEG_INFINITY,
-                    _ => {
-                        return Err(self.refuse(
-                            "a string other than \"NaN\", \"Infinity\" and \"-Infinity\"",
-                        ));
-                    }
-                });
-                self.column.guessed(Guess::TextNumber);
-            }
-            Values::Timestamp(values) => match timestamp::parse(text) {
-                Some(micros) => {
-                    values.push(micros);
-                    for guess in timestamp::guesses(text).into_iter().flatten() {
-                        self.column.guessed(guess);
-                    }
-                }
-                None => {
-                    return Err(self.refuse("a string that is no time; write 2013-01-01T05:15:00Z"));
-                }
-            },
-            _ => return Err(self.refuse("a string")),
-        }
-        self.column.mark_valid();
-        Ok(())
+        let put = self.column.put_text(text);
+        self.told(put)
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
-        if !self.column.field.is_nullable() {
-            return Err(fail(self.failure, Reject::missing(true)));
-        }
-        self.column.push_null();
-        Ok(())
+        let put = self.column.put_null();
+        self.told(put)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, _array: A) -> Result<(), A::Error> {
@@ -247,10 +207,10 @@ fn broken_value(error: &impl fmt::Display) -> Reject {
 }
 
 /// A whole object into row `row` of `fields`.
-pub(super) struct ObjectSeed<'a> {
-    pub(super) fields: &'a mut Fields,
-    pub(super) row: usize,
-    pub(super) failure: &'a mut Option<Reject>,
+struct ObjectSeed<'a> {
+    fields: &'a mut Fields,
+    row: usize,
+    failure: &'a mut Option<Reject>,
 }
 
 impl<'de> DeserializeSeed<'de> for ObjectSeed<'_> {

@@ -1,47 +1,53 @@
-//! JSON records into the Arrow columns of a source, row by row, straight into column builders: no
-//! tree of values per event, one pass over the bytes. A record that is no row is rejected with a
-//! stable reason and leaves no trace: every builder is cut back to the row before it.
+//! Records into the Arrow columns of a source, row by row, straight into column builders: no tree
+//! of values per event. A record that is no row is rejected with a stable reason and leaves no
+//! trace: every builder is cut back to the row before it. The formats are the files of `format`'s
+//! table; all of them put their values by the rules of `cell`, so that a row is the same in each.
 //!
 //! What counts as which type (the same rules hold inside a nested object):
 //!
-//! | column | JSON |
-//! |---|---|
-//! | VARCHAR | a string |
-//! | DOUBLE | a number, rounded once and correctly, the sign of -0.0 kept; or `"NaN"`, `"Infinity"`, `"-Infinity"` |
-//! | BIGINT, INTEGER | a number without fraction or exponent, in range (`1.0` is a double; `-0` is 0, and `-0.0` with it) |
-//! | BOOLEAN | `true`, `false` |
-//! | TIMESTAMP | RFC 3339 text, `2013-01-01 05:15:00` (UTC), or integer microseconds since 1970; years 0000 to 9999 |
-//! | STRUCT | an object |
-//! | any nullable column | also `null`, or absent |
+//! | column | JSON | CSV | Arrow |
+//! |---|---|---|---|
+//! | VARCHAR | a string | any field | utf8 |
+//! | DOUBLE | a number, rounded once and correctly, the sign of -0.0 kept; or `"NaN"`, `"Infinity"`, `"-Infinity"` | the same, without quotes | integers and floats |
+//! | BIGINT, INTEGER | a number without fraction or exponent, in range (`1.0` is a double; `-0` is 0, and `-0.0` with it) | digits with a sign | integers, in range |
+//! | BOOLEAN | `true`, `false` | the same, in any case | bool |
+//! | TIMESTAMP | RFC 3339 text, `2013-01-01 05:15:00` (UTC), or integer microseconds since 1970; years 0000 to 9999 | the same | timestamps of any unit, utf8 and integers as in JSON |
+//! | STRUCT | an object | - | - |
+//! | any nullable column | also `null`, or absent | the NULL text, without quotes; or behind the line's last field | null, or absent |
 //!
 //! Digits of a second beyond the sixth are dropped, here and nowhere else. Fields that no column
 //! names are skipped. Both are counted, as is every value that is not taken as it is ([`Guess`]). A
-//! field that occurs twice in one object is refused (`not_json`): parsers disagree about which one
-//! counts.
+//! field that occurs twice in one object is refused: parsers disagree about which one counts.
 
+mod arrow;
+mod cell;
 mod columns;
+mod csv;
+mod format;
 mod guess;
 mod json;
 mod nesting;
 mod reject;
+mod row;
 #[cfg(test)]
 mod tests;
-pub(crate) mod timestamp;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use forebay_core::invariant;
-use forebay_core::limits::{EVENT_MAX_BYTES, EVENT_MAX_DEPTH};
+use forebay_core::limits::EVENT_MAX_BYTES;
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
-use serde::de::DeserializeSeed;
 
 use crate::error::Error;
 use columns::Fields;
+use format::Codec;
+pub use format::encode_events;
 pub use guess::Guess;
 pub(crate) use guess::Guessed;
-use json::ObjectSeed;
 pub use reject::Reject;
+pub(crate) use row::RecordField;
+use row::RowDecoder;
 
 /// One record as the broker gave it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,6 +66,7 @@ pub struct Record<'a> {
 #[derive(Debug)]
 pub struct RecordDecoder {
     schema: SchemaRef,
+    format: Box<dyn RowDecoder>,
     fields: Fields,
     time_column: usize,
     future_max_us: Micros,
@@ -71,7 +78,8 @@ impl RecordDecoder {
     /// time is rejected.
     ///
     /// # Errors
-    /// A column of a type that JSON cannot fill, or an event-time column that is no timestamp.
+    /// A column of a type that its format cannot fill, or an event-time column that is no
+    /// timestamp.
     pub fn new(source: &SourceDef, future_max_us: Micros) -> Result<Self, Error> {
         let schema = source.schema();
         let fields = Fields::new(schema.fields())?;
@@ -88,6 +96,7 @@ impl RecordDecoder {
         }
         Ok(Self {
             schema,
+            format: (Codec::of(source).open)(source)?,
             fields,
             time_column: source.time_column,
             future_max_us,
@@ -144,6 +153,14 @@ impl RecordDecoder {
         guesses
     }
 
+    /// The fields of `record`, whether they name a column or not; None where it cannot be read.
+    pub(crate) fn fields_of(&mut self, record: &Record<'_>) -> Option<Vec<RecordField>> {
+        let names = self.schema.fields().iter().map(|f| f.name().as_str());
+        let names: Vec<&str> = names.collect();
+        let small = |payload: &&[u8]| (1..=EVENT_MAX_BYTES).contains(&payload.len());
+        self.format.fields(record.payload.filter(small)?, &names)
+    }
+
     fn decode(&mut self, record: &Record<'_>) -> Result<(), Reject> {
         let payload = record
             .payload
@@ -153,29 +170,7 @@ impl RecordDecoder {
         if size_bytes > EVENT_MAX_BYTES {
             return Err(Reject::too_large(size_bytes));
         }
-        // Checked once and as a whole, so that strings need no second look and skipped fields are
-        // held to the same rule.
-        let text = std::str::from_utf8(payload)
-            .map_err(|e| Reject::not_json(format!("not UTF-8: {e}")))?;
-        if nesting::exceeds(payload, EVENT_MAX_DEPTH) {
-            return Err(Reject::too_deep());
-        }
-        let mut failure = None;
-        let mut json = serde_json::Deserializer::from_str(text);
-        let seed = ObjectSeed {
-            fields: &mut self.fields,
-            row: self.rows,
-            failure: &mut failure,
-        };
-        if let Err(e) = seed.deserialize(&mut json).and_then(|()| json.end()) {
-            let reject = failure.unwrap_or_else(|| Reject::not_json(e.to_string()));
-            let place = (e.line(), e.column());
-            return Err(if e.is_syntax() && is_bare_number(text, place) {
-                reject.adding("JSON has no NaN and no infinity; write them as \"NaN\", \"Infinity\", \"-Infinity\"")
-            } else {
-                reject
-            });
-        }
+        self.format.decode(payload, &mut self.fields, self.rows)?;
         self.check_time(record.kafka_time_us)
     }
 
@@ -192,16 +187,4 @@ impl RecordDecoder {
             _ => Ok(()),
         }
     }
-}
-
-/// Whether the parser stopped at a bare NaN or infinity, as Python's `json.dumps` writes them. It
-/// counts lines and columns from 1, in bytes, up to the byte that it did not take or behind it.
-fn is_bare_number(text: &str, (line, column): (usize, usize)) -> bool {
-    let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-    let rest = line.as_bytes().get(column.saturating_sub(2)..);
-    rest.is_some_and(|rest| {
-        let behind = rest.get(1..).unwrap_or_default();
-        let begins = |word: &[u8]| rest.starts_with(word) || behind.starts_with(word);
-        begins(b"NaN") || begins(b"Infinity")
-    })
 }

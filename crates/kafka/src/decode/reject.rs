@@ -51,6 +51,21 @@ impl Reject {
         Self::new(DeadLetterReason::NotJson, problem)
     }
 
+    pub(super) fn not_csv(problem: impl Into<String>) -> Self {
+        Self::new(DeadLetterReason::NotCsv, problem)
+    }
+
+    pub(super) fn not_arrow(problem: impl Into<String>) -> Self {
+        Self::new(DeadLetterReason::NotArrow, problem)
+    }
+
+    pub(super) fn not_one_row(problem: impl Into<String>) -> Self {
+        let problem: String = problem.into();
+        let problem =
+            format!("{problem}; an offset names one row: send each as a record of its own");
+        Self::new(DeadLetterReason::NotOneRow, problem)
+    }
+
     pub(super) fn twice() -> Self {
         Self::new(DeadLetterReason::NotJson, "occurs twice in one object")
     }

@@ -1,5 +1,5 @@
 //! Decoding against hand-written cases, against rows encoded by the inverse, against a second
-//! parser, and against hostile bytes.
+//! parser, and against hostile bytes: JSON here, every format in `conformance`.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use arrow_array::builder::{
 };
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef, RecordBatch, StructArray};
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, StructArray};
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field};
 use forebay_core::dead_letter::DeadLetterReason as Reason;
@@ -19,9 +19,11 @@ use forebay_core::time::{Micros, timestamp_type};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::timestamp::{EARLIEST_US, LATEST_US};
 use super::{Record, RecordDecoder};
 use crate::encode_rows;
+use crate::timestamp::{EARLIEST_US, LATEST_US};
+
+mod conformance;
 
 fn column(name: &str, data_type: DataType, nullable: bool) -> Column {
     Column {

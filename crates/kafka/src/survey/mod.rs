@@ -12,9 +12,8 @@ use arrow_array::types::TimestampMicrosecondType;
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
 use serde::Serialize;
-use serde_json::{Map, Value};
 
-use crate::decode::{Guess, Guessed, Record, RecordDecoder, Reject};
+use crate::decode::{Guess, Guessed, Record, RecordDecoder, RecordField, Reject};
 use crate::error::Error;
 
 /// Names of unknown fields that a survey tells apart; records of the wire name them.
@@ -140,9 +139,9 @@ impl Survey {
         for guessed in self.decoder.take_guesses() {
             self.guessed(&guessed);
         }
-        // What is no object has no fields; the decoder has said why it is none.
-        if let Ok(fields) = serde_json::from_slice(record.payload.unwrap_or_default()) {
-            self.fields(&fields);
+        // The decoder has said why a record has none.
+        if let Some(fields) = self.decoder.fields_of(record) {
+            self.fields(fields);
         }
         Ok(())
     }
@@ -196,23 +195,23 @@ impl Survey {
         }
     }
 
-    fn fields(&mut self, fields: &Map<String, Value>) {
+    fn fields(&mut self, fields: Vec<RecordField>) {
         for column in &mut self.report.columns {
-            match fields.get(&column.name) {
+            match fields.iter().find(|field| field.name == column.name) {
                 None => column.absent += 1,
-                Some(Value::Null) => column.null += 1,
+                Some(field) if field.null => column.null += 1,
                 Some(_) => column.present += 1,
             }
         }
         let columns = &self.source.columns;
-        for name in fields.keys() {
-            if columns.iter().any(|column| column.name == *name) {
+        for RecordField { name, .. } in fields {
+            if columns.iter().any(|column| column.name == name) {
                 continue;
             }
-            if let Some(count) = self.unknown.get_mut(name) {
+            if let Some(count) = self.unknown.get_mut(&name) {
                 *count += 1;
             } else if self.unknown.len() < UNKNOWN_NAMES_MAX {
-                self.unknown.insert(name.clone(), 1);
+                self.unknown.insert(name, 1);
             }
         }
     }

@@ -1,9 +1,10 @@
 //! Watermarks over batches, whatever the cuts: bounds, holds, restarts, and what records repeat.
 
 use arrow_array::{RecordBatch, TimestampMicrosecondArray};
+use forebay_core::format::SourceFormat;
 use forebay_core::limits::{EMPTY_IDLE_TIMEOUT_US, EVENT_FUTURE_MAX_US, IDLE_TIMEOUT_US};
 use forebay_core::ports::Origin;
-use forebay_core::source::{Column, SourceFormat};
+use forebay_core::source::Column;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, SECOND_US, timestamp_type};
 use forebay_core::watermark::is_too_late;
 use forebay_testkit::Random;
@@ -24,7 +25,7 @@ fn source() -> Arc<SourceDef> {
         idle_timeout_us: IDLE_TIMEOUT_US,
         event_future_max_us: EVENT_FUTURE_MAX_US,
         topic: "t".into(),
-        format: SourceFormat::Json,
+        format: SourceFormat::json(),
     })
 }
 

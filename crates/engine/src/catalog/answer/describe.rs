@@ -3,7 +3,7 @@
 
 use forebay_core::definition::{AlertThreshold, DeploymentDef, EntityDef, ModelDef, MonitorDef};
 use forebay_core::ports::{CompiledService as _, CompiledView as _};
-use forebay_core::source::{Column, SourceDef, SourceFormat, sql_name};
+use forebay_core::source::{Column, SourceDef, sql_name};
 use serde_json::{Value as Json, json};
 
 use super::table::{Answer, AnswerTable};
@@ -65,13 +65,10 @@ fn columns(title: &str, columns: &[Column]) -> AnswerTable {
 }
 
 fn of_source(source: &SourceDef) -> Answer {
-    let format = match source.format {
-        SourceFormat::Json => "json",
-    };
     answer(
         [
             ("topic", json!(source.topic)),
-            ("format", json!(format)),
+            ("format", json!(source.format.to_string())),
             ("columns", json!(source.columns.len())),
             ("event_time", json!(source.columns[source.time_column].name)),
             ("watermark_delay", json!(length(source.watermark_delay_us))),

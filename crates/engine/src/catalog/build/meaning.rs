@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use forebay_core::digest::digest;
-use forebay_core::source::{Column, SourceDef, SourceFormat};
+use forebay_core::source::{Column, SourceDef};
 
 use super::Builder;
 use crate::catalog::references::{Reference, references};
@@ -16,17 +16,22 @@ use crate::scalar::versions;
 /// Which columns of a source a definition can read: by their names, in lower case. None: all.
 type Named = Option<BTreeSet<String>>;
 
+fn is_named(named: &Named, column: &Column) -> bool {
+    let name = column.name.to_lowercase();
+    named.as_ref().is_none_or(|named| named.contains(&name))
+}
+
 /// Digest of those columns of a source that are `named`, and of its event time, whatever its topic.
 /// A column that nobody names may come and go.
 fn columns_of(source: &SourceDef, named: &Named) -> String {
-    let is_named = |column: &&Column| {
-        let name = column.name.to_lowercase();
-        named.as_ref().is_none_or(|named| named.contains(&name))
-    };
     let column =
         |column: &Column| format!("{} {} {}", column.name, column.data_type, column.nullable);
     let time = source.columns[source.time_column].name.clone();
-    let columns = source.columns.iter().filter(is_named).map(column);
+    let columns = source
+        .columns
+        .iter()
+        .filter(|column| is_named(named, column));
+    let columns = columns.map(column);
     // Records and tables know columns by their names; their order may change.
     let columns: BTreeSet<String> = columns.collect();
     let parts: Vec<String> = [source.name.clone(), time]
@@ -40,10 +45,15 @@ fn columns_of(source: &SourceDef, named: &Named) -> String {
 /// late, and how long an idle partition is waited for, is no part of it: what is computed from the
 /// events stays when that changes.
 fn events_of(source: &SourceDef, named: &Named) -> String {
-    let format = match source.format {
-        SourceFormat::Json => "json",
-    };
-    digest([columns_of(source, named).as_str(), &source.topic, format])
+    let mut format = source.format.to_string();
+    if source.format.format().positional {
+        for (place, column) in source.columns.iter().enumerate() {
+            if is_named(named, column) {
+                format.push_str(&format!(", {place} {}", column.name));
+            }
+        }
+    }
+    digest([columns_of(source, named).as_str(), &source.topic, &format])
 }
 
 /// The words of a query, among which are the columns that it reads; None where it has a star for

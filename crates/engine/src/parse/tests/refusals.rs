@@ -174,7 +174,7 @@ const REFUSED: &[Row] = &[
         "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka', \
          partitions = '3')",
         "f.sql:1:89: unknown option partitions; known options: connector, topic, format, \
-         idle_timeout, event_future_max",
+         idle_timeout, event_future_max, delimiter, quote, null",
         "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
     ),
     (
@@ -204,9 +204,30 @@ const REFUSED: &[Row] = &[
     (
         "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka', \
          format = 'avro')",
-        "f.sql:1:62: format 'avro' is not supported yet; write format = 'json'",
+        "f.sql:1:62: unknown format 'avro'; write format = 'json' or 'csv' or 'arrow'",
         "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka', \
          format = 'json')",
+    ),
+    (
+        "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka', \
+         delimiter = ';')",
+        "f.sql:1:62: format 'json' has no option delimiter (format 'csv' has it); it has none",
+        "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka', \
+         format = 'csv', delimiter = ';')",
+    ),
+    (
+        "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka', \
+         format = 'csv', quote = '')",
+        "f.sql:1:62: quote = '' must be one printable ASCII character, or '\\t' for a tab",
+        "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka', \
+         format = 'csv', quote = '''', null = 'NULL')",
+    ),
+    (
+        "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka', \
+         format = 'csv', delimiter = '\"')",
+        "f.sql:1:62: delimiter and quote must differ; change one",
+        "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka', \
+         format = 'csv', delimiter = '|')",
     ),
     (
         "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka', \

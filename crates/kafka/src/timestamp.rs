@@ -5,7 +5,6 @@
 //! The calendar arithmetic is Howard Hinnant's `days_from_civil` and `civil_from_days` (proleptic
 //! Gregorian).
 
-use super::guess::Guess;
 use forebay_core::invariant;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
 
@@ -18,7 +17,7 @@ pub(crate) const LATEST_US: Micros = 253_402_300_800 * SECOND_US - 1;
 const SECONDS_BYTES: usize = 19;
 
 /// `micros` where it lies in the years 0000 to 9999, which both SQL and RFC 3339 can write.
-pub(super) fn in_range(micros: Micros) -> Option<Micros> {
+pub(crate) fn in_range(micros: Micros) -> Option<Micros> {
     (EARLIEST_US..=LATEST_US)
         .contains(&micros)
         .then_some(micros)
@@ -26,7 +25,7 @@ pub(super) fn in_range(micros: Micros) -> Option<Micros> {
 
 /// Microseconds since 1970 of `YYYY-MM-DD(T| )HH:MM:SS[.digits][Z|+HH:MM|-HH:MM]`. Without an
 /// offset it is UTC. Digits beyond the sixth are dropped.
-pub(super) fn parse(text: &str) -> Option<Micros> {
+pub(crate) fn parse(text: &str) -> Option<Micros> {
     let bytes = text.as_bytes();
     if bytes.len() < 19
         || bytes[4] != b'-'
@@ -61,12 +60,21 @@ pub(super) fn parse(text: &str) -> Option<Micros> {
     in_range(local_us - offset_us(offset)?)
 }
 
-/// What [`parse`] guessed of `text`, which is a time.
-pub(super) fn guesses(text: &str) -> [Option<Guess>; 2] {
+/// What [`parse`] does with a text beyond taking it as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Form {
+    /// Digits beyond the microsecond are dropped.
+    pub(crate) cut: bool,
+    /// It says its offset from UTC.
+    pub(crate) zoned: bool,
+}
+
+/// The form of `text`, which is a time.
+pub(crate) fn form(text: &str) -> Form {
     let zoned = matches!(text.as_bytes(), [.., b'Z' | b'z']);
     // The common form: nothing to look for.
     if zoned && text.len() <= SECONDS_BYTES + 8 {
-        return [None; 2];
+        return Form { cut: false, zoned };
     }
     let rest = &text.as_bytes()[SECONDS_BYTES..];
     let digits = rest.strip_prefix(b".").unwrap_or_default();
@@ -74,11 +82,10 @@ pub(super) fn guesses(text: &str) -> [Option<Guess>; 2] {
         .iter()
         .take_while(|byte| byte.is_ascii_digit())
         .count();
-    let zoned = zoned || rest.iter().any(|byte| matches!(byte, b'+' | b'-'));
-    [
-        (digits > 6).then_some(Guess::TimeCut),
-        (!zoned).then_some(Guess::TimeWithoutZone),
-    ]
+    Form {
+        cut: digits > 6,
+        zoned: zoned || rest.iter().any(|byte| matches!(byte, b'+' | b'-')),
+    }
 }
 
 /// RFC 3339 in UTC, with six decimals where the microseconds are not zero; None outside the years

@@ -1,0 +1,165 @@
+//! One value into one column: which value fits which type (the table in the module above). Every
+//! format puts its values here, so that the same value is the same cell, the same guess or the same
+//! reject in each. It never rounds or guesses silently: what does not fit is a reject, which names
+//! the column's type and not the value.
+
+use forebay_core::time::Micros;
+
+use super::columns::{Column, Values};
+use super::guess::Guess;
+use super::reject::Reject;
+use crate::timestamp::{self, Form};
+
+/// Greatest magnitude up to which every integer is a double: 2^53.
+const EXACT_MAX: u64 = 1 << 53;
+
+impl Column {
+    /// The column cannot hold a value of this kind.
+    pub(super) fn refuse(&self, got: &str) -> Reject {
+        let wants = match self.values {
+            Values::Text(..) => "VARCHAR",
+            Values::Double(_) => "DOUBLE",
+            Values::BigInt(_) => "BIGINT",
+            Values::Integer(_) => "INTEGER",
+            Values::Boolean(_) => "BOOLEAN",
+            Values::Timestamp(_) => "TIMESTAMP",
+            Values::Struct(_) => "an object",
+        };
+        Reject::wrong_type(format!("is {wants} and the record has {got}"))
+    }
+
+    /// An integer, exact. Doubles take it too, rounded once.
+    pub(super) fn put_integer(&mut self, value: i64) -> Result<(), Reject> {
+        match &mut self.values {
+            Values::Double(values) => {
+                values.push(value as f64);
+                // Beyond 2^53 only some integers are doubles.
+                if value.unsigned_abs() > EXACT_MAX && value as f64 as i128 != i128::from(value) {
+                    self.guessed(Guess::RoundedInteger);
+                }
+            }
+            Values::BigInt(values) => values.push(value),
+            Values::Integer(values) => match i32::try_from(value) {
+                Ok(value) => values.push(value),
+                Err(_) => return Err(self.refuse("a number out of its range")),
+            },
+            Values::Timestamp(values) => match timestamp::in_range(value) {
+                Some(micros) => {
+                    values.push(micros);
+                    self.guessed(Guess::IntegerTime);
+                }
+                None => return Err(self.refuse("microseconds outside the years 0000 to 9999")),
+            },
+            Values::Text(..) | Values::Boolean(_) | Values::Struct(_) => {
+                return Err(self.refuse("a number"));
+            }
+        }
+        self.mark_valid();
+        Ok(())
+    }
+
+    /// An integer that is not negative. Between 2^63 and 2^64 only a double can hold it.
+    pub(super) fn put_unsigned(&mut self, value: u64) -> Result<(), Reject> {
+        let Ok(value) = i64::try_from(value) else {
+            let double = value as f64;
+            if matches!(self.values, Values::Double(_)) && double as u128 != u128::from(value) {
+                self.guessed(Guess::RoundedInteger);
+            }
+            return self.put_double(double);
+        };
+        self.put_integer(value)
+    }
+
+    /// A double.
+    pub(super) fn put_double(&mut self, value: f64) -> Result<(), Reject> {
+        match &mut self.values {
+            // One NaN, whatever bits it came with.
+            Values::Double(values) => values.push(if value.is_nan() { f64::NAN } else { value }),
+            Values::BigInt(_) | Values::Integer(_) | Values::Timestamp(_) => {
+                return Err(self.refuse("a number that is no integer of its range"));
+            }
+            Values::Text(..) | Values::Boolean(_) | Values::Struct(_) => {
+                return Err(self.refuse("a number"));
+            }
+        }
+        self.mark_valid();
+        Ok(())
+    }
+
+    /// A text.
+    pub(super) fn put_text(&mut self, text: &str) -> Result<(), Reject> {
+        match &mut self.values {
+            Values::Text(bytes, ends) => {
+                bytes.extend_from_slice(text.as_bytes());
+                // Wraps only above 2 GiB, which `finish` refuses as a whole.
+                ends.push(bytes.len() as i32);
+            }
+            Values::Double(values) => {
+                let Some(value) = not_finite(text) else {
+                    return Err(
+                        self.refuse("a string other than \"NaN\", \"Infinity\" and \"-Infinity\"")
+                    );
+                };
+                values.push(value);
+                self.guessed(Guess::TextNumber);
+            }
+            Values::Timestamp(_) => {
+                let Some(micros) = timestamp::parse(text) else {
+                    return Err(self.refuse("a string that is no time; write 2013-01-01T05:15:00Z"));
+                };
+                return self.put_moment(micros, timestamp::form(text));
+            }
+            _ => return Err(self.refuse("a string")),
+        }
+        self.mark_valid();
+        Ok(())
+    }
+
+    /// A moment, which the record writes in `form`.
+    pub(super) fn put_moment(&mut self, micros: Micros, form: Form) -> Result<(), Reject> {
+        let Values::Timestamp(values) = &mut self.values else {
+            return Err(self.refuse("a time"));
+        };
+        let Some(micros) = timestamp::in_range(micros) else {
+            return Err(self.refuse("a time outside the years 0000 to 9999"));
+        };
+        values.push(micros);
+        if form.cut {
+            self.guessed(Guess::TimeCut);
+        }
+        if !form.zoned {
+            self.guessed(Guess::TimeWithoutZone);
+        }
+        self.mark_valid();
+        Ok(())
+    }
+
+    /// `true` or `false`.
+    pub(super) fn put_boolean(&mut self, value: bool) -> Result<(), Reject> {
+        let Values::Boolean(values) = &mut self.values else {
+            return Err(self.refuse("a boolean"));
+        };
+        values.push(value);
+        self.mark_valid();
+        Ok(())
+    }
+
+    /// NULL, said by the record.
+    pub(super) fn put_null(&mut self) -> Result<(), Reject> {
+        if !self.field.is_nullable() {
+            return Err(Reject::missing(true));
+        }
+        self.push_null();
+        Ok(())
+    }
+}
+
+/// The double that is no number of JSON, by its name.
+pub(super) fn not_finite(text: &str) -> Option<f64> {
+    match text {
+        "NaN" => Some(f64::NAN),
+        "Infinity" => Some(f64::INFINITY),
+        "-Infinity" => Some(f64::NEG_INFINITY),
+        _ => None,
+    }
+}
