@@ -33,6 +33,10 @@ pub enum DeadLetterReason {
     /// A tombstone, or an empty value. Remedy: none is needed where the topic is compacted: it
     /// deletes nothing from views.
     NoValue,
+    /// The event time is an integer of a unit that the source does not say, and as microseconds
+    /// since 1970 it lies further from the Kafka record's time than `INTEGER_TIME_DISTANCE_MAX_US`.
+    /// Remedy: declare the unit, as `at TIMESTAMP FROM EPOCH MILLIS NOT NULL`.
+    TimeUnit,
     /// The event time is too far ahead of the Kafka record's time. Remedy: set the producer's clock
     /// and check the unit of its times; the source's `event_future_max` says how far is too far.
     FutureTime,
@@ -40,7 +44,7 @@ pub enum DeadLetterReason {
 
 impl DeadLetterReason {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NotJson,
         Self::NotCsv,
         Self::NotArrow,
@@ -50,6 +54,7 @@ impl DeadLetterReason {
         Self::TooLarge,
         Self::TooDeep,
         Self::NoValue,
+        Self::TimeUnit,
         Self::FutureTime,
     ];
 
@@ -66,6 +71,7 @@ impl DeadLetterReason {
             Self::TooLarge => "too_large",
             Self::TooDeep => "too_deep",
             Self::NoValue => "no_value",
+            Self::TimeUnit => "time_unit",
             Self::FutureTime => "future_time",
         }
     }

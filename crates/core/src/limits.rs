@@ -60,6 +60,9 @@ pub const DEAD_LETTER_PAYLOAD_MAX_BYTES: usize = 64 << 10;
 /// How far an event's time may lie ahead of its Kafka record's time, and of what moves a watermark,
 /// where a source declares no `event_future_max`, microseconds.
 pub const EVENT_FUTURE_MAX_US: i64 = 10 * 60 * 1_000_000;
+/// How far an event's time that a record gives as an integer of no declared unit may lie from its
+/// Kafka record's time, microseconds (10 years): beyond it the unit is another one.
+pub const INTEGER_TIME_DISTANCE_MAX_US: i64 = 3_650 * 24 * 60 * 60 * 1_000_000;
 /// How long a partition without a record to read holds its source back, where the source declares
 /// no `idle_timeout`, microseconds.
 pub const IDLE_TIMEOUT_US: i64 = 30 * 1_000_000;

@@ -1,13 +1,14 @@
 //! A source: a Kafka topic with a schema, an event-time column and a watermark. Defined by `CREATE
 //! SOURCE`, decoded by `kafka`, archived by `offline`, scanned by `engine`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use crate::format::SourceFormat;
 use crate::limits::{EVENT_FUTURE_MAX_US, IDLE_TIMEOUT_US};
-use crate::time::Micros;
+use crate::time::{Micros, SECOND_US};
 
 /// Names of the columns that the archive adds to a source's own, in this order, behind them.
 pub mod meta {
@@ -37,6 +38,58 @@ pub struct Column {
     pub nullable: bool,
 }
 
+/// The unit in which records count a time from 1970: `TIMESTAMP FROM EPOCH MILLIS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EpochUnit {
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Millis,
+    /// Microseconds.
+    Micros,
+    /// Nanoseconds.
+    Nanos,
+}
+
+impl EpochUnit {
+    /// All of them, the longest first.
+    pub const ALL: [Self; 4] = [Self::Seconds, Self::Millis, Self::Micros, Self::Nanos];
+
+    /// Its word in SQL.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Seconds => "SECONDS",
+            Self::Millis => "MILLIS",
+            Self::Micros => "MICROS",
+            Self::Nanos => "NANOS",
+        }
+    }
+
+    /// Digits of a second that it counts: the 3 of `TIMESTAMP(3)`.
+    #[must_use]
+    pub fn precision(self) -> u32 {
+        match self {
+            Self::Seconds => 0,
+            Self::Millis => 3,
+            Self::Micros => 6,
+            Self::Nanos => 9,
+        }
+    }
+
+    /// The moment `count` of these from 1970, and whether digits beyond the microsecond were
+    /// dropped, downwards. None beyond 64 bits.
+    #[must_use]
+    pub fn moment(self, count: i64) -> Option<(Micros, bool)> {
+        match self {
+            Self::Seconds => Some((count.checked_mul(SECOND_US)?, false)),
+            Self::Millis => Some((count.checked_mul(1_000)?, false)),
+            Self::Micros => Some((count, false)),
+            Self::Nanos => Some((count.div_euclid(1_000), count.rem_euclid(1_000) != 0)),
+        }
+    }
+}
+
 /// A source as applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceDef {
@@ -58,6 +111,9 @@ pub struct SourceDef {
     pub topic: String,
     /// Encoding of its records.
     pub format: SourceFormat,
+    /// By the name of a TIMESTAMP column: the unit of times that records give as integers. Where
+    /// none is said, an integer is taken as microseconds, and that is counted.
+    pub epoch_units: BTreeMap<String, EpochUnit>,
 }
 
 /// SQL's name of the type of a column, for messages and documents.
@@ -87,6 +143,7 @@ impl SourceDef {
             event_future_max_us: EVENT_FUTURE_MAX_US,
             topic: topic.to_owned(),
             format: SourceFormat::json(),
+            epoch_units: BTreeMap::new(),
         }
     }
 
@@ -116,5 +173,30 @@ impl SourceDef {
             .iter()
             .map(|c| Field::new(&c.name, c.data_type.clone(), c.nullable))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_a_moment_by_its_unit() {
+        let moments = EpochUnit::ALL.map(|unit| unit.moment(1_714_521_600_001));
+        let cut = |micros| Some((micros, true));
+        let whole = |micros| Some((micros, false));
+        assert_eq!(
+            moments,
+            [
+                whole(1_714_521_600_001_000_000),
+                whole(1_714_521_600_001_000),
+                whole(1_714_521_600_001),
+                cut(1_714_521_600),
+            ]
+        );
+        assert_eq!(EpochUnit::Nanos.moment(-1), Some((-1, true)));
+        assert_eq!(EpochUnit::Seconds.moment(i64::MAX), None);
+        assert_eq!(EpochUnit::Millis.moment(i64::MIN), None);
+        assert_eq!(EpochUnit::ALL.map(EpochUnit::precision), [0, 3, 6, 9]);
     }
 }

@@ -51,4 +51,4 @@ pub use settings::{
     ClientSettings, FETCHED_MIN_BYTES, ProducerSettings, ReaderSettings, UNSENT_MIN_BYTES,
 };
 pub use stats::ReaderStats;
-pub use survey::{Survey, SurveyReport, TimeUnit};
+pub use survey::{Survey, SurveyReport};

@@ -1,6 +1,7 @@
 //! The sources of a world, and the columns of an event. Data only: where records lie and what
 //! becomes of them is the world's.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_schema::DataType;
@@ -30,6 +31,7 @@ pub fn source(name: &str, topic: &str, columns: Vec<Column>, time: &str) -> Arc<
         event_future_max_us: forebay_core::limits::EVENT_FUTURE_MAX_US,
         topic: topic.to_owned(),
         format: SourceFormat::json(),
+        epoch_units: BTreeMap::new(),
     })
 }
 

@@ -3,7 +3,7 @@
 
 use arrow_schema::DataType;
 use datafusion::sql::sqlparser::tokenizer::Token;
-use forebay_core::source::Column;
+use forebay_core::source::{Column, EpochUnit};
 use forebay_core::time::timestamp_type;
 
 use super::cursor::Cursor;
@@ -85,9 +85,88 @@ impl Cursor<'_> {
 
     /// `name TYPE [NOT NULL | NULL]`.
     pub(super) fn column(&mut self) -> Result<Column> {
+        let (name, data_type) = self.name_and_type()?;
+        if self.is_word("FROM") || self.peek() == &Token::LParen {
+            return Err(self.syntax(format!(
+                "column {name}: FROM EPOCH and (3) are of a source's columns, whose records give times as integers; \
+                 write TIMESTAMP"
+            )));
+        }
+        self.nullable_column(name, data_type)
+    }
+
+    /// The same of a source, whose TIMESTAMPs may say the unit of integers: `TIMESTAMP(3) FROM
+    /// EPOCH MILLIS`.
+    pub(super) fn source_column(&mut self) -> Result<(Column, Option<EpochUnit>)> {
+        let (name, data_type) = self.name_and_type()?;
+        let unit = self.epoch_unit(&name, &data_type)?;
+        let column = self.nullable_column(name, data_type)?;
+        if self.is_word("FROM") {
+            return Err(self.syntax(format!(
+                "column {}: FROM EPOCH stands behind TIMESTAMP; write TIMESTAMP FROM EPOCH MILLIS NOT NULL",
+                column.name
+            )));
+        }
+        Ok((column, unit))
+    }
+
+    fn name_and_type(&mut self) -> Result<(String, DataType)> {
         let name = self.column_name("a column's name")?;
         self.behind_column_name(&name)?;
         let data_type = self.data_type(&name)?;
+        Ok((name, data_type))
+    }
+
+    /// `[(3)] [FROM EPOCH MILLIS]` behind a type.
+    fn epoch_unit(&mut self, column: &str, data_type: &DataType) -> Result<Option<EpochUnit>> {
+        let at = self.here();
+        let refuse = |message: String| {
+            let message = format!("column {column}: {message}");
+            Err(EngineError::Syntax {
+                at: at.clone(),
+                message,
+            })
+        };
+        let precision = if self.take(&Token::LParen) {
+            let precision = self.whole_number("how many digits of a second")?;
+            self.expect(&Token::RParen)?;
+            Some(precision)
+        } else {
+            None
+        };
+        if !self.take_word("FROM") {
+            return match precision {
+                None => Ok(None),
+                Some(_) => refuse(
+                    "every TIMESTAMP has microseconds; write TIMESTAMP, and TIMESTAMP(3) FROM EPOCH MILLIS where \
+                     records give integers"
+                        .to_owned(),
+                ),
+            };
+        }
+        self.expect_words(&["EPOCH"])?;
+        let found = EpochUnit::ALL
+            .into_iter()
+            .find(|unit| self.take_word(unit.word()));
+        let Some(unit) = found else {
+            return self.expected("SECONDS, MILLIS, MICROS or NANOS");
+        };
+        let word = unit.word();
+        if *data_type != timestamp_type() {
+            return refuse(format!(
+                "FROM EPOCH is of a time; write TIMESTAMP FROM EPOCH {word}"
+            ));
+        }
+        if precision.is_some_and(|precision| precision != unit.precision()) {
+            let digits = unit.precision();
+            return refuse(format!(
+                "two units are said; write TIMESTAMP({digits}) FROM EPOCH {word}"
+            ));
+        }
+        Ok(Some(unit))
+    }
+
+    fn nullable_column(&mut self, name: String, data_type: DataType) -> Result<Column> {
         self.behind_type(&name)?;
         let nullable = if self.take_word("NOT") {
             self.expect_words(&["NULL"])?;
@@ -126,7 +205,7 @@ impl Cursor<'_> {
         if data_type == DataType::Float64 {
             self.take_word("PRECISION");
         }
-        if self.peek() == &Token::LParen {
+        if self.peek() == &Token::LParen && data_type != timestamp_type() {
             return Err(self.syntax(format!(
                 "column {column}: types have no length here; write {TYPES}"
             )));

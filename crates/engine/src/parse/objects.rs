@@ -1,6 +1,8 @@
 //! `CREATE SOURCE`, `CREATE ENTITY`, `CREATE FEATURE VIEW`: what events look like, whose features
 //! they feed, and the views over them.
 
+use std::collections::BTreeMap;
+
 use arrow_schema::DataType;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use forebay_core::definition::EntityDef;
@@ -36,7 +38,7 @@ impl Cursor<'_> {
                 message: format!("the name of the source {fault}"),
             });
         }
-        let mut columns = Vec::new();
+        let (mut columns, mut epoch_units) = (Vec::new(), BTreeMap::new());
         let mut watermark: Option<(String, Micros, Location)> = None;
         self.list(|cursor| {
             if cursor.is_word("WATERMARK") {
@@ -47,7 +49,10 @@ impl Cursor<'_> {
                 let (column, delay_us) = cursor.watermark()?;
                 watermark = Some((column, delay_us, at));
             } else {
-                columns.push((cursor.here(), cursor.column()?));
+                let at = cursor.here();
+                let (column, unit) = cursor.source_column()?;
+                epoch_units.extend(unit.map(|unit| (column.name.clone(), unit)));
+                columns.push((at, column));
             }
             Ok(())
         })?;
@@ -78,6 +83,7 @@ impl Cursor<'_> {
             event_future_max_us: options.event_future_max_us,
             topic: options.topic,
             format: options.format,
+            epoch_units,
         })
     }
 

@@ -1,9 +1,12 @@
 //! Statements and what each becomes. Those that are refused stand in `refusals`.
 
+use std::collections::BTreeMap;
+
 use arrow_schema::DataType;
 use forebay_core::definition::AlertThreshold;
 use forebay_core::format::SourceFormat;
 use forebay_core::limits::{MODEL_VERSION_MAX, SOURCE_MAX_COLUMNS, SOURCE_TIME_OPTION_MAX_US};
+use forebay_core::source::EpochUnit;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, SECOND_US, timestamp_type};
 
 use super::*;
@@ -92,6 +95,35 @@ fn a_source_declares_when_its_partitions_are_idle_and_how_far_its_events_may_be_
         (SECOND_US, SOURCE_TIME_OPTION_MAX_US),
         "the least and the most"
     );
+}
+
+#[test]
+fn a_source_says_the_unit_of_times_that_are_integers() {
+    let units = |columns: &str| {
+        let statement = one(&format!(
+            "CREATE SOURCE s ({columns}, t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')"
+        ));
+        let Definition::Source(source) = statement.definition else {
+            panic!("a source")
+        };
+        assert!(
+            source
+                .columns
+                .iter()
+                .all(|c| c.data_type == timestamp_type())
+        );
+        source.epoch_units
+    };
+    assert_eq!(units("u TIMESTAMP"), BTreeMap::new());
+    let expected = BTreeMap::from([
+        ("a".to_owned(), EpochUnit::Seconds),
+        ("b".to_owned(), EpochUnit::Millis),
+        ("c".to_owned(), EpochUnit::Nanos),
+        ("D".to_owned(), EpochUnit::Micros),
+    ]);
+    let columns = "a TIMESTAMP FROM EPOCH SECONDS, b TIMESTAMP(3) FROM EPOCH MILLIS NOT NULL, \
+                   c timestamp from epoch nanos null, \"D\" TIMESTAMP (6) FROM EPOCH MICROS";
+    assert_eq!(units(columns), expected);
 }
 
 #[test]

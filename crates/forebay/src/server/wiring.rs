@@ -2,7 +2,7 @@
 //! monitors, topics. Reads model directories and reference profiles, starts nothing: what is wrong
 //! with a definition shows before anything is stopped.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -371,5 +371,6 @@ fn prediction_source(
             def.topic.clone()
         },
         format: SourceFormat::json(),
+        epoch_units: BTreeMap::new(),
     }
 }

@@ -26,8 +26,8 @@ use arrow_ipc::{Endianness, Message, MessageHeader, MetadataVersion, convert};
 use arrow_schema::{DataType, Schema, SchemaRef, TimeUnit};
 use flatbuffers::VerifierOptions;
 use forebay_core::limits::{ARROW_RECORD_MAX_FIELDS, EVENT_MAX_BYTES, EVENT_MAX_DEPTH};
-use forebay_core::source::SourceDef;
-use forebay_core::time::SECOND_US;
+use forebay_core::source::{EpochUnit, SourceDef};
+use forebay_core::time::Micros;
 
 use super::columns::{Column, Fields};
 use super::reject::Reject;
@@ -386,14 +386,14 @@ fn put_timestamp(
     unit: TimeUnit,
     zoned: bool,
 ) -> Result<(), Reject> {
-    let (micros, cut) = match unit {
-        // Beyond the range of 64 bits it is far beyond the year 9999, too.
-        TimeUnit::Second => (count.saturating_mul(SECOND_US), false),
-        TimeUnit::Millisecond => (count.saturating_mul(1_000), false),
-        TimeUnit::Microsecond => (count, false),
-        // Digits behind the microsecond are dropped, before 1970 too.
-        TimeUnit::Nanosecond => (count.div_euclid(1_000), count.rem_euclid(1_000) != 0),
+    let unit = match unit {
+        TimeUnit::Second => EpochUnit::Seconds,
+        TimeUnit::Millisecond => EpochUnit::Millis,
+        TimeUnit::Microsecond => EpochUnit::Micros,
+        TimeUnit::Nanosecond => EpochUnit::Nanos,
     };
+    // Beyond 64 bits it is far beyond the year 9999, too.
+    let (micros, cut) = unit.moment(count).unwrap_or((Micros::MAX, false));
     column.put_moment(micros, Form { cut, zoned })
 }
 

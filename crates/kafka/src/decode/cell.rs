@@ -3,6 +3,7 @@
 //! reject in each. It never rounds or guesses silently: what does not fit is a reject, which names
 //! the column's type and not the value.
 
+use forebay_core::source::EpochUnit;
 use forebay_core::time::Micros;
 
 use super::columns::{Column, Values};
@@ -43,18 +44,31 @@ impl Column {
                 Ok(value) => values.push(value),
                 Err(_) => return Err(self.refuse("a number out of its range")),
             },
-            Values::Timestamp(values) => match timestamp::in_range(value) {
-                Some(micros) => {
-                    values.push(micros);
-                    self.guessed(Guess::IntegerTime);
-                }
-                None => return Err(self.refuse("microseconds outside the years 0000 to 9999")),
-            },
+            Values::Timestamp(_) => return self.put_time(value),
             Values::Text(..) | Values::Boolean(_) | Values::Struct(_) => {
                 return Err(self.refuse("a number"));
             }
         }
         self.mark_valid();
+        Ok(())
+    }
+
+    /// A time as an integer, in the column's unit; microseconds where the source says none.
+    fn put_time(&mut self, count: i64) -> Result<(), Reject> {
+        let unit = self.unit.unwrap_or(EpochUnit::Micros);
+        let Some((micros, cut)) = unit
+            .moment(count)
+            .filter(|m| timestamp::in_range(m.0).is_some())
+        else {
+            let why = "outside the years 0000 to 9999; say the unit that is meant, as TIMESTAMP FROM EPOCH NANOS";
+            let unit = unit.word().to_lowercase();
+            return Err(self.refuse(&format!("{unit} {why}")));
+        };
+        self.put_moment(micros, Form { cut, zoned: true })?;
+        self.unit_guessed = self.unit.is_none();
+        if self.unit_guessed {
+            self.guessed(Guess::IntegerTime);
+        }
         Ok(())
     }
 
@@ -124,6 +138,7 @@ impl Column {
             return Err(self.refuse("a time outside the years 0000 to 9999"));
         };
         values.push(micros);
+        self.unit_guessed = false;
         if form.cut {
             self.guessed(Guess::TimeCut);
         }

@@ -16,6 +16,7 @@ use arrow_array::{
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, FieldRef, Fields as ArrowFields, TimeUnit};
 use forebay_core::invariant;
+use forebay_core::source::EpochUnit;
 
 use super::guess::{Guess, GuessCounts, Guessed, WHOLE_RECORD};
 use super::reject::Reject;
@@ -45,6 +46,10 @@ pub(super) enum Values {
 pub(super) struct Column {
     pub(super) field: FieldRef,
     pub(super) values: Values,
+    /// The unit of times that come as integers, where the source says one.
+    pub(super) unit: Option<EpochUnit>,
+    /// Whether the newest time came as an integer of no declared unit.
+    pub(super) unit_guessed: bool,
     valid: Vec<bool>,
     guesses: GuessCounts,
 }
@@ -69,6 +74,8 @@ impl Column {
         Ok(Self {
             field: FieldRef::clone(field),
             values,
+            unit: None,
+            unit_guessed: false,
             valid: Vec::new(),
             guesses: GuessCounts::default(),
         })
@@ -234,6 +241,18 @@ impl Fields {
                 ..
             })
         )
+    }
+
+    /// Whether the newest time of `column` came as an integer of no declared unit.
+    pub(super) fn is_unit_guessed(&self, column: usize) -> bool {
+        self.columns[column].unit_guessed
+    }
+
+    /// Say the unit of integers of a column.
+    pub(super) fn set_unit(&mut self, column: &str, unit: EpochUnit) {
+        if let Some(column) = self.by_name.get(column) {
+            self.columns[*column].unit = Some(unit);
+        }
     }
 
     /// How many columns there are.

@@ -11,7 +11,7 @@
 //! | DOUBLE | a number, rounded once and correctly, the sign of -0.0 kept; or `"NaN"`, `"Infinity"`, `"-Infinity"` | the same, without quotes | integers and floats |
 //! | BIGINT, INTEGER | a number without fraction or exponent, in range (`1.0` is a double; `-0` is 0, and `-0.0` with it) | digits with a sign | integers, in range |
 //! | BOOLEAN | `true`, `false` | the same, in any case | bool |
-//! | TIMESTAMP | RFC 3339 text, `2013-01-01 05:15:00` (UTC), or integer microseconds since 1970; years 0000 to 9999 | the same | timestamps of any unit, utf8 and integers as in JSON |
+//! | TIMESTAMP | RFC 3339 text, `2013-01-01 05:15:00` (UTC), or an integer in the unit of `FROM EPOCH`, microseconds where none is said; years 0000 to 9999 | the same | timestamps of any unit, utf8 and integers as in JSON |
 //! | STRUCT | an object | - | - |
 //! | any nullable column | also `null`, or absent | the NULL text, without quotes; or behind the line's last field | null, or absent |
 //!
@@ -35,8 +35,8 @@ mod tests;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use forebay_core::invariant;
-use forebay_core::limits::EVENT_MAX_BYTES;
-use forebay_core::source::SourceDef;
+use forebay_core::limits::{EVENT_MAX_BYTES, INTEGER_TIME_DISTANCE_MAX_US};
+use forebay_core::source::{EpochUnit, SourceDef};
 use forebay_core::time::Micros;
 
 use crate::error::Error;
@@ -82,7 +82,10 @@ impl RecordDecoder {
     /// timestamp.
     pub fn new(source: &SourceDef, future_max_us: Micros) -> Result<Self, Error> {
         let schema = source.schema();
-        let fields = Fields::new(schema.fields())?;
+        let mut fields = Fields::new(schema.fields())?;
+        for (column, unit) in &source.epoch_units {
+            fields.set_unit(column, *unit);
+        }
         if !fields.is_timestamp(source.time_column) {
             let column = source.columns.get(source.time_column);
             return Err(Error::UnsupportedColumn {
@@ -176,7 +179,20 @@ impl RecordDecoder {
 
     fn check_time(&self, kafka_time_us: Option<Micros>) -> Result<(), Reject> {
         let event_time_us = self.fields.last_timestamp(self.time_column);
+        let guessed = self.fields.is_unit_guessed(self.time_column);
+        let far = |event: Micros, kafka: Micros| {
+            event.abs_diff(kafka) > INTEGER_TIME_DISTANCE_MAX_US.unsigned_abs()
+        };
         match (event_time_us, kafka_time_us) {
+            (Some(event), Some(kafka)) if guessed && far(event, kafka) => {
+                let near = |unit: &EpochUnit| {
+                    let moment = unit.moment(event);
+                    moment.is_some_and(|(moment, _)| !far(moment, kafka))
+                };
+                let name = self.schema.field(self.time_column).name();
+                let unit = EpochUnit::ALL.into_iter().find(near);
+                Err(Reject::time_unit(name, event.saturating_sub(kafka), unit))
+            }
             (Some(event), Some(kafka)) if event > kafka.saturating_add(self.future_max_us) => {
                 Err(Reject::future_time(
                     self.schema.field(self.time_column).name(),

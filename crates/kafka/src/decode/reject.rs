@@ -4,8 +4,9 @@
 use std::fmt;
 
 use forebay_core::dead_letter::DeadLetterReason;
-use forebay_core::limits::{EVENT_MAX_BYTES, EVENT_MAX_DEPTH};
-use forebay_core::time::Micros;
+use forebay_core::limits::{EVENT_MAX_BYTES, EVENT_MAX_DEPTH, INTEGER_TIME_DISTANCE_MAX_US};
+use forebay_core::source::EpochUnit;
+use forebay_core::time::{DAY_US, Micros};
 
 /// A record that is no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +104,31 @@ impl Reject {
 
     pub(super) fn no_value() -> Self {
         Self::new(DeadLetterReason::NoValue, "the record has no value")
+    }
+
+    /// An integer of no declared unit lies `away_us` from the record's time; in `unit` it would
+    /// not.
+    pub(super) fn time_unit(column: &str, away_us: Micros, unit: Option<EpochUnit>) -> Self {
+        const YEAR_US: i64 = 365 * DAY_US;
+        let (years, side) = (
+            away_us.saturating_abs() / YEAR_US,
+            if away_us < 0 { "before" } else { "after" },
+        );
+        let limit = INTEGER_TIME_DISTANCE_MAX_US / YEAR_US;
+        let declare = |unit: EpochUnit| format!("TIMESTAMP FROM EPOCH {}", unit.word());
+        let remedy = match unit {
+            Some(unit) => format!(
+                "declare it as {}, which lies near, or as {} where that is meant",
+                declare(unit),
+                declare(EpochUnit::Micros)
+            ),
+            None => format!("declare {} where that is meant", declare(EpochUnit::Micros)),
+        };
+        let problem = format!(
+            "is an integer of a unit that the source does not say; as microseconds since 1970 it lies {years} years \
+             {side} the Kafka record's time, more than {limit} (INTEGER_TIME_DISTANCE_MAX_US): {remedy}"
+        );
+        Self::new(DeadLetterReason::TimeUnit, problem).within(column)
     }
 
     pub(super) fn future_time(column: &str, ahead_us: Micros, limit_us: Micros) -> Self {

@@ -24,6 +24,7 @@ use crate::encode_rows;
 use crate::timestamp::{EARLIEST_US, LATEST_US};
 
 mod conformance;
+mod times;
 
 fn column(name: &str, data_type: DataType, nullable: bool) -> Column {
     Column {
@@ -354,7 +355,12 @@ fn size_absence_and_the_future_are_judged_with_the_record() {
         Ok(()),
         "a record without a time cannot be judged"
     );
-    assert_eq!(at(LATEST_US, Some(i64::MAX)), Ok(()));
+    let latest = Record {
+        payload: Some(br#"{"at":"9999-12-31T23:59:59.999999Z"}"#),
+        kafka_time_us: Some(i64::MAX),
+        ..Record::default()
+    };
+    assert_eq!(push(&latest), Ok(()));
     let mut decoder = decoder();
     let late = Record {
         payload: Some(b"{\"at\":600000001}"),

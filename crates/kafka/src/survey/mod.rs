@@ -1,5 +1,5 @@
 //! What a source's definition makes of records, column by column: present, null, absent, guessed,
-//! refused; the range of event times and whether their unit seems wrong; how many rows are late;
+//! refused; the range of event times; how many rows are late;
 //! fields that no column names. The decoder is that of ingest, so what is said here is what ingest
 //! does. Pure: records come from [`crate::sample`], or from a test.
 
@@ -18,8 +18,6 @@ use crate::error::Error;
 
 /// Names of unknown fields that a survey tells apart; records of the wire name them.
 const UNKNOWN_NAMES_MAX: usize = 1_024;
-/// 2000-01-01 and 2100-01-01: event times are expected between them when a unit is judged.
-const PLAUSIBLE_US: std::ops::Range<Micros> = 946_684_800_000_000..4_102_444_800_000_000;
 
 /// A survey under way.
 #[derive(Debug)]
@@ -66,16 +64,6 @@ pub struct Refused {
     pub example: String,
 }
 
-/// A unit that event times given as integers seem to have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TimeUnit {
-    /// Milliseconds since 1970.
-    Milliseconds,
-    /// Seconds since 1970.
-    Seconds,
-}
-
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct SurveyReport {
@@ -93,8 +81,6 @@ pub struct SurveyReport {
     pub columns: Vec<ColumnReport>,
     /// Least and greatest event time, microseconds.
     pub event_times: Option<(Micros, Micros)>,
-    /// The unit that event times seem to have, where microseconds make no sense of them.
-    pub suspected_unit: Option<TimeUnit>,
     /// Rows behind their partition's watermark, as far as the sample shows.
     pub late: u64,
     /// Fields that no column names, with the number of records that have them, most frequent first.
@@ -225,33 +211,11 @@ impl Survey {
                 column.nearest = names::nearest(&column.name, names);
             }
         }
-        self.report.suspected_unit = self.suspected_unit();
         self.report.unknown_fields = self.unknown.into_iter().collect();
         self.report
             .unknown_fields
             .sort_by_key(|(_, records)| std::cmp::Reverse(*records));
         self.report
-    }
-
-    /// The unit under which all event times would be plausible, where they are not as they are.
-    fn suspected_unit(&self) -> Option<TimeUnit> {
-        let (least, greatest) = self.report.event_times?;
-        let column = &self.report.columns[self.source.time_column];
-        let integers = column.guesses.contains_key(Guess::IntegerTime.label());
-        if !integers || PLAUSIBLE_US.contains(&greatest) {
-            return None;
-        }
-        let fits = |factor: i64| {
-            [least, greatest].iter().all(|time_us| {
-                let scaled = time_us.checked_mul(factor);
-                scaled.is_some_and(|scaled| PLAUSIBLE_US.contains(&scaled))
-            })
-        };
-        if fits(1_000) {
-            Some(TimeUnit::Milliseconds)
-        } else {
-            fits(1_000_000).then_some(TimeUnit::Seconds)
-        }
     }
 }
 

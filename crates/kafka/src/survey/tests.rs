@@ -78,20 +78,31 @@ fn nulls_guesses_and_refused_values_are_told_by_column() {
 }
 
 #[test]
-fn times_in_another_unit_are_suspected_and_true_ones_are_not() {
-    let unit = |times: &[&str]| {
-        let records: Vec<String> = times.iter().map(|t| format!(r#"{{"at": {t}}}"#)).collect();
-        survey(&records.iter().map(String::as_str).collect::<Vec<_>>()).suspected_unit
+fn times_in_another_unit_are_refused_with_the_unit_that_fits_and_true_ones_are_not() {
+    let told = |time: &str| {
+        let mut survey = Survey::new(&source()).expect("columns that records can fill");
+        let payload = format!(r#"{{"userid": "a", "amount": 1, "at": {time}}}"#);
+        let record = Record {
+            payload: Some(payload.as_bytes()),
+            kafka_time_us: Some(1_714_521_600_000_000),
+            ..Record::default()
+        };
+        survey.look(0, &record).expect("small records");
+        let refused = survey.report().refused.pop()?;
+        assert_eq!(refused.reason, "time_unit");
+        Some(refused.example)
     };
-    assert_eq!(unit(&["1714521600000"]), Some(TimeUnit::Milliseconds));
-    assert_eq!(unit(&["1714521600", "1714521700"]), Some(TimeUnit::Seconds));
-    assert_eq!(unit(&["1714521600000000"]), None);
+    for (time, unit) in [("1714521600000", "MILLIS"), ("1714521600", "SECONDS")] {
+        let words = told(time).expect(time);
+        let declare = format!("declare it as TIMESTAMP FROM EPOCH {unit}");
+        assert!(words.contains(&declare), "{words}");
+    }
+    assert_eq!(told("1714521600000000"), None);
     assert_eq!(
-        unit(&["\"1970-01-20T20:15:21Z\""]),
+        told("\"1970-01-20T20:15:21Z\""),
         None,
         "somebody wrote that"
     );
-    assert_eq!(unit(&[]), None);
 }
 
 #[test]

@@ -25,7 +25,8 @@ fn overflow(broker: &TestBroker, topic: &str) {
     let letters: String = (0..100_000).map(|_| noise()).collect();
     for start in 0..(3 * PARTITION_MAX_BYTES / letters.len()) {
         let (tail, head) = (&letters[start..], &letters[..start]);
-        let payload = format!("{{\"n\":{start},\"at\":0,\"x\":\"{tail}{head}\"}}");
+        let payload =
+            format!("{{\"n\":{start},\"at\":\"2013-01-01T05:15:00Z\",\"x\":\"{tail}{head}\"}}");
         replayer
             .send(topic, Some(0), b"", payload.as_bytes(), None)
             .expect("queued");

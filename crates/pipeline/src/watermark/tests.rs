@@ -1,5 +1,7 @@
 //! Watermarks over batches, whatever the cuts: bounds, holds, restarts, and what records repeat.
 
+use std::collections::BTreeMap;
+
 use arrow_array::{RecordBatch, TimestampMicrosecondArray};
 use forebay_core::format::SourceFormat;
 use forebay_core::limits::{EMPTY_IDLE_TIMEOUT_US, EVENT_FUTURE_MAX_US, IDLE_TIMEOUT_US};
@@ -26,6 +28,7 @@ fn source() -> Arc<SourceDef> {
         event_future_max_us: EVENT_FUTURE_MAX_US,
         topic: "t".into(),
         format: SourceFormat::json(),
+        epoch_units: BTreeMap::new(),
     })
 }
 

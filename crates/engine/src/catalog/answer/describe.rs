@@ -64,6 +64,21 @@ fn columns(title: &str, columns: &[Column]) -> AnswerTable {
     table
 }
 
+/// The columns of a source, with the units that it says of integers.
+fn source_columns(source: &SourceDef) -> AnswerTable {
+    let mut table = columns("columns", &source.columns);
+    for (row, column) in table.rows.iter_mut().zip(&source.columns) {
+        if let Some(unit) = source.epoch_units.get(&column.name) {
+            row[1] = json!(format!(
+                "{} FROM EPOCH {}",
+                sql_name(&column.data_type),
+                unit.word()
+            ));
+        }
+    }
+    table
+}
+
 fn of_source(source: &SourceDef) -> Answer {
     answer(
         [
@@ -78,7 +93,7 @@ fn of_source(source: &SourceDef) -> Answer {
                 json!(length(source.event_future_max_us)),
             ),
         ],
-        vec![columns("columns", &source.columns)],
+        vec![source_columns(source)],
     )
 }
 

@@ -41,7 +41,8 @@ fn columns_of(source: &SourceDef, named: &Named) -> String {
     digest(parts.iter().map(String::as_str))
 }
 
-/// Digest of which events a source has: its `named` columns, topic and format. When they count as
+/// Digest of which events a source has: its `named` columns, topic, format and the units of
+/// their times. When they count as
 /// late, and how long an idle partition is waited for, is no part of it: what is computed from the
 /// events stays when that changes.
 fn events_of(source: &SourceDef, named: &Named) -> String {
@@ -51,6 +52,13 @@ fn events_of(source: &SourceDef, named: &Named) -> String {
             if is_named(named, column) {
                 format.push_str(&format!(", {place} {}", column.name));
             }
+        }
+    }
+    let time = &source.columns[source.time_column].name;
+    for (name, unit) in &source.epoch_units {
+        let column = source.columns.iter().find(|column| column.name == *name);
+        if name == time || column.is_some_and(|column| is_named(named, column)) {
+            format.push_str(&format!(", {name} from epoch {}", unit.word()));
         }
     }
     digest([columns_of(source, named).as_str(), &source.topic, &format])

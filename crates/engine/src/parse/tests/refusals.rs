@@ -202,6 +202,48 @@ const REFUSED: &[Row] = &[
          idle_timeout = '30 s')",
     ),
     (
+        "CREATE SOURCE s (t TIMESTAMP(3) NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+        "f.sql:1:29: column t: every TIMESTAMP has microseconds; write TIMESTAMP, and TIMESTAMP(3) FROM \
+         EPOCH MILLIS where records give integers",
+        "CREATE SOURCE s (t TIMESTAMP(3) FROM EPOCH MILLIS NOT NULL, WATERMARK FOR t AS t) WITH \
+         (connector = 'kafka')",
+    ),
+    (
+        "CREATE SOURCE s (t TIMESTAMP(3) FROM EPOCH MICROS NOT NULL, WATERMARK FOR t AS t) WITH \
+         (connector = 'kafka')",
+        "f.sql:1:29: column t: two units are said; write TIMESTAMP(6) FROM EPOCH MICROS",
+        "CREATE SOURCE s (t TIMESTAMP(6) FROM EPOCH MICROS NOT NULL, WATERMARK FOR t AS t) WITH \
+         (connector = 'kafka')",
+    ),
+    (
+        "CREATE SOURCE s (t TIMESTAMP FROM EPOCH WEEKS NOT NULL, WATERMARK FOR t AS t) WITH \
+         (connector = 'kafka')",
+        "f.sql:1:41: expected SECONDS, MILLIS, MICROS or NANOS, found WEEKS",
+        "CREATE SOURCE s (t TIMESTAMP FROM EPOCH SECONDS NOT NULL, WATERMARK FOR t AS t) WITH \
+         (connector = 'kafka')",
+    ),
+    (
+        "CREATE SOURCE s (n BIGINT FROM EPOCH MILLIS, t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH \
+         (connector = 'kafka')",
+        "f.sql:1:27: column n: FROM EPOCH is of a time; write TIMESTAMP FROM EPOCH MILLIS",
+        "CREATE SOURCE s (n TIMESTAMP FROM EPOCH MILLIS, t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH \
+         (connector = 'kafka')",
+    ),
+    (
+        "CREATE SOURCE s (t TIMESTAMP NOT NULL FROM EPOCH MILLIS, WATERMARK FOR t AS t) WITH \
+         (connector = 'kafka')",
+        "f.sql:1:39: column t: FROM EPOCH stands behind TIMESTAMP; write TIMESTAMP FROM EPOCH MILLIS \
+         NOT NULL",
+        "CREATE SOURCE s (t TIMESTAMP FROM EPOCH MILLIS NOT NULL, WATERMARK FOR t AS t) WITH \
+         (connector = 'kafka')",
+    ),
+    (
+        "CREATE ENTITY e (k TIMESTAMP(3) FROM EPOCH MILLIS)",
+        "f.sql:1:29: column k: FROM EPOCH and (3) are of a source's columns, whose records give times \
+         as integers; write TIMESTAMP",
+        "CREATE ENTITY e (k TIMESTAMP)",
+    ),
+    (
         "CREATE SOURCE s (t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka', \
          format = 'avro')",
         "f.sql:1:62: unknown format 'avro'; write format = 'json' or 'csv' or 'arrow'",

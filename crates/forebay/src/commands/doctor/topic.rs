@@ -10,7 +10,7 @@ use forebay_core::source::SourceDef;
 use forebay_engine::Catalog;
 use forebay_kafka::sample::{Sampled, newest_records};
 use forebay_kafka::survey::ColumnReport;
-use forebay_kafka::{ClientSettings, ReaderSettings, Survey, SurveyReport, TimeUnit};
+use forebay_kafka::{ClientSettings, ReaderSettings, Survey, SurveyReport};
 use serde_json::json;
 
 use super::finding::{Finding, render};
@@ -106,19 +106,6 @@ fn findings(report: &SurveyReport, sampled: Sampled) -> Vec<Finding> {
             format!(
                 "{} of {} records become dead letters ({}): {}",
                 refused.records, report.records, refused.reason, refused.example
-            ),
-        ));
-    }
-    if let Some(unit) = report.suspected_unit {
-        let (unit, factor) = match unit {
-            TimeUnit::Milliseconds => ("milliseconds", "1000"),
-            TimeUnit::Seconds => ("seconds", "1000000"),
-        };
-        findings.push(Finding::failed(
-            "event time",
-            format!(
-                "the integers seem to be {unit} since 1970 and are taken as microseconds; write RFC 3339 text, or \
-                 multiply them by {factor}"
             ),
         ));
     }
@@ -298,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_unit_and_refused_values_fail_with_their_remedy() {
+    fn refused_values_fail_with_their_remedy() {
         let report = SurveyReport {
             columns: Vec::new(),
             refused: vec![forebay_kafka::survey::Refused {
@@ -307,16 +294,14 @@ mod tests {
                 records: 3,
                 example: "column `amount`: is DOUBLE and the record has a string".into(),
             }],
-            suspected_unit: Some(TimeUnit::Milliseconds),
             late: 1,
             ..report()
         };
         let text = render(&findings(&report, ALL_ANSWERED));
         for part in [
             "3 of 10 records become dead letters",
-            "seem to be milliseconds",
-            "multiply them by 1000",
-            "2 of 3 things",
+            "is DOUBLE and the record has a string",
+            "1 of 2 things",
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
