@@ -55,14 +55,14 @@ def test_good_records_are_told_as_good(kafka, tmp_path, clicks):
 def test_what_does_not_fit_is_told_with_what_was_meant(kafka, tmp_path, clicks):
     sql, topic = clicks
     at = "2024-05-01T00:05:00Z"
-    send(kafka, topic, {"userId": "ann", "amount": 1, "at": at}, {"userId": "ann", "amount": "1.5", "at": at},
-         {"userId": "ann", "amount": None, "at": "2024-05-01T00:01:00Z"})
-    send(kafka, topic, b"no JSON", {"userId": "ann", "at": "2024-05-01 00:05:00"}, partition=1)
+    send(kafka, topic, {"user_id": "ann", "amount": 1, "at": at}, {"user_id": "ann", "amount": "1.5", "at": at},
+         {"user_id": "ann", "amount": None, "at": "2024-05-01T00:01:00Z"})
+    send(kafka, topic, b"no JSON", {"user_id": "ann", "at": "2024-05-01 00:05:00"}, partition=1)
     code, text = doctor(kafka, tmp_path, sql, topic)
     assert code == 1, text
-    for part in ["column userid was never present; the records have userId", "1 of 5 records become dead letters (wrong_type)",
+    for part in ["column userid was never present; the records have user_id", "1 of 5 records become dead letters (wrong_type)",
                  "1 of 5 records become dead letters (not_json)", "1 of 3 rows are behind the watermark",
-                 "time_without_zone 1", "skipped: userId (4)"]:
+                 "time_without_zone 1", "skipped: user_id (4)"]:
         assert part in text, text
     code, text = doctor(kafka, tmp_path, sql, topic, "--output", "json", "--records", "1")
     answer = json.loads(text)
@@ -75,12 +75,12 @@ def test_a_definition_that_is_mended_as_the_findings_say_fits_the_same_records(k
     sql, topic = clicks
     ahead = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
     times = ["2024-05-01T00:05:00Z", "2024-05-01T00:05:00Z", "2024-05-01T00:05:00Z", "2024-05-01T00:01:00Z"]
-    send(kafka, topic, *({"userId": "ann", "amount": amount, "at": at} for amount, at in zip((1, 1.5, None, 3), times)))
-    send(kafka, topic, {"userId": "ann", "amount": 1, "at": ahead.strftime("%Y-%m-%dT%H:%M:%SZ")}, partition=1)
+    send(kafka, topic, *({"user_id": "ann", "amount": amount, "at": at} for amount, at in zip((1, 1.5, None, 3), times)))
+    send(kafka, topic, {"user_id": "ann", "amount": 1, "at": ahead.strftime("%Y-%m-%dT%H:%M:%SZ")}, partition=1)
     wrong = SOURCE.format(topic=topic).replace("amount DOUBLE", "amount BIGINT NOT NULL")
     # What a finding says, and the definition that does it.
     steps = {
-        "column userid was never present; the records have userId": ("userid", '"userId"'),
+        "column userid was never present; the records have user_id": ("userid", "user_id"),
         "(wrong_type): column `amount`: is BIGINT": ("BIGINT", "DOUBLE"),
         "(missing_column): column `amount`: is NOT NULL and the record has null": ("DOUBLE NOT NULL", "DOUBLE"),
         "(future_time): column `at`": ("format = 'json'", "format = 'json', event_future_max = '2 HOUR'"),
@@ -115,6 +115,17 @@ def test_milliseconds_are_refused_until_the_source_says_its_unit(kafka, tmp_path
     assert FITS in text, text
 
 
+def test_a_field_that_differs_in_case_fills_its_column_and_is_told(kafka, tmp_path, clicks):
+    sql, topic = clicks
+    send(kafka, topic, {"userId": "ann", "amount": 1.5, "at": "2024-05-01T00:00:00Z"})
+    code, text = doctor(kafka, tmp_path, sql, topic)
+    assert code == 0 and "1 are rows" in text, text
+    [remedy] = re.findall(r"column userid is filled by userId, which differs in case; to have its name, declare (\S+)", text)
+    (sql / "clicks.sql").write_text((sql / "clicks.sql").read_text().replace("userid", remedy))
+    code, text = doctor(kafka, tmp_path, sql, topic)
+    assert code == 0 and FITS in text, text
+
+
 def test_a_topic_that_no_source_reads_or_that_is_not_there_is_named(kafka, tmp_path, clicks):
     sql, topic = clicks
     for wrong in ("nothing", topic + ".x"):
@@ -126,8 +137,9 @@ def test_a_topic_that_no_source_reads_or_that_is_not_there_is_named(kafka, tmp_p
 def test_what_the_server_guessed_is_counted_by_source_and_column(servers, kafka, tmp_path, clicks):
     sql, topic = clicks
     server = servers(kafka, sql).start()
-    send(kafka, topic, {"userId": "ann", "amount": 1.5, "at": 1714521600000000}, {"amount": 2, "at": "2024-05-01 00:05:00"})
-    counted = {("userid", "absent"): 2, ("*", "unknown_field"): 1, ("at", "integer_time"): 1, ("at", "time_without_zone"): 1}
+    send(kafka, topic, {"userId": "ann", "amount": 1.5, "at": 1714521600000000},
+         {"zone": 1, "amount": 2, "at": "2024-05-01 00:05:00"})
+    counted = {("userid", "other_case"): 1, ("userid", "absent"): 1, ("*", "unknown_field"): 1, ("at", "integer_time"): 1, ("at", "time_without_zone"): 1}
 
     def guesses():
         return {key: server.metric("forebay_decode_guesses_total", source="clicks", column=key[0], kind=key[1])

@@ -23,13 +23,13 @@ use arrow_buffer::Buffer;
 use arrow_ipc::reader::RecordBatchDecoder;
 use arrow_ipc::writer::StreamWriter;
 use arrow_ipc::{Endianness, Message, MessageHeader, MetadataVersion, convert};
-use arrow_schema::{DataType, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
 use flatbuffers::VerifierOptions;
 use forebay_core::limits::{ARROW_RECORD_MAX_FIELDS, EVENT_MAX_BYTES, EVENT_MAX_DEPTH};
 use forebay_core::source::{EpochUnit, SourceDef};
 use forebay_core::time::Micros;
 
-use super::columns::{Column, Fields};
+use super::columns::{Claim, Column, Fields};
 use super::reject::Reject;
 use super::row::{RecordField, RowDecoder, flat};
 use crate::error::Error;
@@ -68,29 +68,26 @@ impl RowDecoder for ArrowRows {
         let stream = Stream::of(payload)?;
         let schema = self.schema(&stream)?;
         let row_of = stream.one_row()?;
-        let (mut wanted, mut columns) = (Vec::new(), Vec::new());
+        let columns = schema.fields().iter().enumerate();
+        let is_wanted = |(place, field): &(usize, &FieldRef)| {
+            is_flat(field.data_type()) && fields.takes(*place, field.name())
+        };
+        let wanted: Vec<usize> = columns.filter(is_wanted).map(|(place, _)| place).collect();
+        let decoded = row_of.decode(&schema, &wanted)?;
+        let mut values = wanted.iter().zip(decoded.columns()).peekable();
         for (place, field) in schema.fields().iter().enumerate() {
-            let Some(column) = fields.column_of(place, field.name()) else {
-                fields.skipped();
-                continue;
-            };
-            if !is_flat(field.data_type()) {
-                let got = format!("{}, which no column takes", field.data_type());
-                let reject = fields.column_mut(column).refuse(&got);
-                return Err(reject.within(field.name()));
+            let value = values.next_if(|(wanted, _)| **wanted == place);
+            let claim = fields.claim(place, field.name(), row, Reject::twice_in_arrow)?;
+            if let Claim::Fill(column) | Claim::FillOther(column) = claim {
+                let column = fields.column_mut(column);
+                let put = match value {
+                    Some((_, value)) => put_value(column, value.as_ref()),
+                    None => {
+                        Err(column.refuse(&format!("{}, which no column takes", field.data_type())))
+                    }
+                };
+                fields.put(claim, row, put)?;
             }
-            wanted.push(place);
-            columns.push(column);
-        }
-        let values = row_of.decode(&schema, &wanted)?;
-        for (column, value) in columns.iter().zip(values.columns()) {
-            let column = fields.column_mut(*column);
-            let put = if column.len() > row {
-                Err(Reject::not_arrow("occurs twice in one record"))
-            } else {
-                put_value(column, value.as_ref())
-            };
-            put.map_err(|reject| reject.within(column.field.name()))?;
         }
         fields.fill_absent(row)
     }

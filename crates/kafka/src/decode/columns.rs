@@ -6,7 +6,6 @@
 //! `valid` has one entry for each row; a column whose `valid` is one longer than the finished rows
 //! has its value for the row under construction. Under a null, the values hold a placeholder.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::{
@@ -19,6 +18,7 @@ use forebay_core::invariant;
 use forebay_core::source::EpochUnit;
 
 use super::guess::{Guess, GuessCounts, Guessed, WHOLE_RECORD};
+use super::names::{Found, Names};
 use super::reject::Reject;
 use crate::error::Error;
 
@@ -186,16 +186,26 @@ impl Column {
     }
 }
 
-/// How many field names of an object are remembered by their place, and how long such a name may
-/// be.
-const LAYOUT_MAX_FIELDS: usize = 256;
-const LAYOUT_MAX_NAME_BYTES: usize = 128;
+/// What becomes of a field of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// Its value is this column's.
+    Fill(usize),
+    /// Its name differs in case from this column's: its value is the column's unless a field of the
+    /// very name comes, and then it is as if it were not there.
+    FillOther(usize),
+    /// This column has its value from a field of the very name; this field is skipped.
+    Shadowed(usize),
+    /// No column has its name; it is skipped.
+    Skip,
+}
 
-/// What the field at one place of the object was in the record before.
+/// A column that a field of another case has filled in the row under construction.
 #[derive(Debug)]
-struct Remembered {
-    name: String,
-    column: Option<usize>,
+struct Other {
+    column: usize,
+    /// Why the field is no value of it; the record is refused if no other field is.
+    failed: Option<Reject>,
 }
 
 /// The columns of one object.
@@ -203,10 +213,9 @@ struct Remembered {
 pub(super) struct Fields {
     arrow: ArrowFields,
     columns: Vec<Column>,
-    by_name: HashMap<Box<str>, usize>,
-    /// Records of one topic mostly have the same fields in the same order: one comparison then
-    /// replaces the look-up.
-    layout: Vec<Remembered>,
+    names: Names,
+    /// Of the row under construction; mostly none.
+    others: Vec<Other>,
     unknown: GuessCounts,
 }
 
@@ -216,15 +225,11 @@ impl Fields {
             .iter()
             .map(Column::new)
             .collect::<Result<Vec<_>, _>>()?;
-        let by_name = fields
-            .iter()
-            .enumerate()
-            .map(|(i, field): (usize, &FieldRef)| (field.name().as_str().into(), i));
         Ok(Self {
             arrow: fields.clone(),
             columns,
-            by_name: by_name.collect(),
-            layout: Vec::new(),
+            names: Names::of(fields),
+            others: Vec::new(),
             unknown: GuessCounts::default(),
         })
     }
@@ -250,8 +255,8 @@ impl Fields {
 
     /// Say the unit of integers of a column.
     pub(super) fn set_unit(&mut self, column: &str, unit: EpochUnit) {
-        if let Some(column) = self.by_name.get(column) {
-            self.columns[*column].unit = Some(unit);
+        if let Some(column) = self.names.exact(column) {
+            self.columns[column].unit = Some(unit);
         }
     }
 
@@ -275,6 +280,7 @@ impl Fields {
     }
 
     pub(super) fn truncate(&mut self, rows: usize) {
+        self.others.clear();
         self.columns
             .iter_mut()
             .for_each(|column| column.truncate(rows));
@@ -287,37 +293,96 @@ impl Fields {
             .collect()
     }
 
-    /// The column that the field `name`, the `place`-th of its object, fills.
-    pub(super) fn column_of(&mut self, place: usize, name: &str) -> Option<usize> {
-        if let Some(remembered) = self.layout.get(place)
-            && remembered.name == name
+    /// Whether a column takes the field `name`, the `place`-th of its object.
+    pub(super) fn takes(&mut self, place: usize, name: &str) -> bool {
+        self.names.find(place, name).is_some()
+    }
+
+    /// What becomes of the field `name`, the `place`-th of its object, in row `row`. A field of a
+    /// column's very name wins over those of another case, wherever they stand.
+    ///
+    /// # Errors
+    /// Another field of the same name was there: `twice`.
+    pub(super) fn claim(
+        &mut self,
+        place: usize,
+        name: &str,
+        row: usize,
+        twice: fn() -> Reject,
+    ) -> Result<Claim, Reject> {
+        let Some(Found {
+            column: index,
+            exact,
+        }) = self.names.find(place, name)
+        else {
+            self.unknown.add(Guess::UnknownField);
+            return Ok(Claim::Skip);
+        };
+        let column = &mut self.columns[index];
+        let twice = |column: &Column| twice().within(column.field.name());
+        let other = self.others.iter_mut().position(|o| o.column == index);
+        match (exact, other) {
+            (true, None) if column.len() > row => Err(twice(column)),
+            (true, None) => Ok(Claim::Fill(index)),
+            (true, Some(other)) => {
+                self.others.swap_remove(other);
+                column.truncate(row);
+                self.unknown.add(Guess::UnknownField);
+                Ok(Claim::Fill(index))
+            }
+            (false, None) if column.len() > row => {
+                self.unknown.add(Guess::UnknownField);
+                Ok(Claim::Shadowed(index))
+            }
+            (false, None) => {
+                let failed = None;
+                self.others.push(Other {
+                    column: index,
+                    failed,
+                });
+                Ok(Claim::FillOther(index))
+            }
+            (false, Some(other)) => {
+                self.others[other].failed = Some(twice(column));
+                column.truncate(row);
+                Ok(Claim::Shadowed(index))
+            }
+        }
+    }
+
+    /// `reject` with the name of the column that the field with this `claim` means.
+    pub(super) fn named(&self, claim: Claim, reject: Reject) -> Reject {
+        match claim {
+            Claim::Fill(column) | Claim::FillOther(column) | Claim::Shadowed(column) => {
+                reject.within(self.columns[column].field.name())
+            }
+            Claim::Skip => reject,
+        }
+    }
+
+    /// What came of putting the value of the field with this `claim` into row `row`.
+    ///
+    /// # Errors
+    /// The value is none of its column, whose name the reject has then.
+    pub(super) fn put(
+        &mut self,
+        claim: Claim,
+        row: usize,
+        put: Result<(), Reject>,
+    ) -> Result<(), Reject> {
+        let Err(reject) = put else {
+            return Ok(());
+        };
+        let reject = self.named(claim, reject);
+        if let Claim::FillOther(index) = claim
+            && let Some(other) = self.others.iter_mut().find(|o| o.column == index)
         {
-            return remembered.column;
+            // The field of the very name may follow.
+            other.failed = Some(reject);
+            self.columns[index].truncate(row);
+            return Ok(());
         }
-        let column = self.by_name.get(name).copied();
-        self.remember(place, name, column);
-        column
-    }
-
-    fn remember(&mut self, place: usize, name: &str, column: Option<usize>) {
-        if place >= LAYOUT_MAX_FIELDS || name.len() > LAYOUT_MAX_NAME_BYTES {
-            return;
-        }
-        if let Some(remembered) = self.layout.get_mut(place) {
-            remembered.name.clear();
-            remembered.name.push_str(name);
-            remembered.column = column;
-        } else if place == self.layout.len() {
-            self.layout.push(Remembered {
-                name: name.to_owned(),
-                column,
-            });
-        }
-    }
-
-    /// Count a field that no column names.
-    pub(super) fn skipped(&mut self) {
-        self.unknown.add(Guess::UnknownField);
+        Err(reject)
     }
 
     /// Move the counts of all columns into `out`, each under its path; `path` is that of the
@@ -344,8 +409,14 @@ impl Fields {
     /// Give each column that the record did not fill its null.
     ///
     /// # Errors
-    /// A column must not be null.
+    /// A column must not be null, or only a field of another case was there and is no value of it.
     pub(super) fn fill_absent(&mut self, row: usize) -> Result<(), Reject> {
+        for Other { column, failed } in self.others.drain(..) {
+            if let Some(reject) = failed {
+                return Err(reject);
+            }
+            self.columns[column].guessed(Guess::OtherCase);
+        }
         for column in &mut self.columns {
             if column.len() == row {
                 if !column.field.is_nullable() {

@@ -7,6 +7,9 @@
 pub enum Guess {
     /// The record lacks the column, which becomes NULL.
     Absent,
+    /// The record has a field whose name differs from the column's in case only, and none of the
+    /// very name.
+    OtherCase,
     /// The record has a field that no column names; it is skipped. Counted by the object around it.
     UnknownField,
     /// A time given as an integer, taken as microseconds since 1970.
@@ -23,8 +26,9 @@ pub enum Guess {
 
 impl Guess {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Absent,
+        Self::OtherCase,
         Self::UnknownField,
         Self::IntegerTime,
         Self::TimeWithoutZone,
@@ -38,6 +42,7 @@ impl Guess {
     pub fn label(self) -> &'static str {
         match self {
             Self::Absent => "absent",
+            Self::OtherCase => "other_case",
             Self::UnknownField => "unknown_field",
             Self::IntegerTime => "integer_time",
             Self::TimeWithoutZone => "time_without_zone",

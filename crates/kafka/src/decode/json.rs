@@ -8,7 +8,7 @@ use forebay_core::limits::EVENT_MAX_DEPTH;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::columns::{Column, Fields, Values};
+use super::columns::{Claim, Column, Fields, Values};
 use super::nesting;
 use super::reject::Reject;
 use super::row::{RecordField, RowDecoder};
@@ -72,17 +72,21 @@ struct CellSeed<'a> {
     column: &'a mut Column,
     row: usize,
     failure: &'a mut Option<Reject>,
+    /// Whether the parser goes on behind a value that is none of the column.
+    goes_on: bool,
 }
 
 impl CellSeed<'_> {
-    /// What became of the value; a reject stops the parser.
+    /// What became of the value, which the parser has behind it.
     fn told<E: serde::de::Error>(self, put: Result<(), Reject>) -> Result<(), E> {
-        put.map_err(|reject| fail(self.failure, reject))
-    }
-
-    /// The column cannot hold a value of this kind.
-    fn refuse<E: serde::de::Error>(self, got: &str) -> E {
-        fail(self.failure, self.column.refuse(got))
+        let Err(reject) = put else {
+            return Ok(());
+        };
+        if self.goes_on {
+            *self.failure = Some(reject);
+            return Ok(());
+        }
+        Err(fail(self.failure, reject))
     }
 }
 
@@ -139,17 +143,32 @@ impl<'de> Visitor<'de> for CellSeed<'_> {
         self.told(put)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, _array: A) -> Result<(), A::Error> {
-        Err(self.refuse("an array"))
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<(), A::Error> {
+        while self.goes_on && array.next_element::<IgnoredAny>()?.is_some() {}
+        let put = Err(self.column.refuse("an array"));
+        self.told(put)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<(), A::Error> {
-        let Values::Struct(fields) = &mut self.column.values else {
-            return Err(self.refuse("an object"));
-        };
-        visit_object(fields, object, self.row, self.failure)?;
-        self.column.mark_valid();
-        Ok(())
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
+        if let Values::Struct(fields) = &mut self.column.values {
+            visit_object(fields, object, self.row, self.failure)?;
+            self.column.mark_valid();
+            return Ok(());
+        }
+        while self.goes_on && object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        let put = Err(self.column.refuse("an object"));
+        self.told(put)
+    }
+}
+
+/// A value that is read as one of a column is, and is none's: what is broken in it is found.
+struct Passed;
+
+impl<'de> DeserializeSeed<'de> for Passed {
+    type Value = IgnoredAny;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<IgnoredAny, D::Error> {
+        json.deserialize_any(IgnoredAny)
     }
 }
 
@@ -163,25 +182,37 @@ fn visit_object<'de, A: MapAccess<'de>>(
     failure: &mut Option<Reject>,
 ) -> Result<(), A::Error> {
     let mut place = 0;
-    while let Some(column) = object.next_key_seed(NameSeed { fields, place })? {
+    while let Some(claim) = object.next_key_seed(NameSeed {
+        fields,
+        place,
+        row,
+        failure,
+    })? {
         place += 1;
-        let Some(column) = column else {
-            object.next_value::<IgnoredAny>()?;
-            fields.skipped();
-            continue;
+        let read = match claim {
+            Claim::Skip => object.next_value::<IgnoredAny>().map(|_| ()),
+            Claim::Shadowed(_) => object.next_value_seed(Passed).map(|_| ()),
+            Claim::Fill(column) | Claim::FillOther(column) => object.next_value_seed(CellSeed {
+                column: fields.column_mut(column),
+                row,
+                failure,
+                goes_on: matches!(claim, Claim::FillOther(_)),
+            }),
         };
-        let column = fields.column_mut(column);
-        if column.len() > row {
-            return Err(fail(failure, Reject::twice().within(column.field.name())));
-        }
-        if let Err(error) = object.next_value_seed(CellSeed {
-            column,
-            row,
-            failure,
-        }) {
-            let reject = failure.take().unwrap_or_else(|| broken_value(&error));
-            *failure = Some(reject.within(column.field.name()));
-            return Err(error);
+        match read {
+            Ok(()) => {
+                if let Some(reject) = failure.take() {
+                    // Of a field of another case: the record may go on to one of the very name.
+                    let put = fields.put(claim, row, Err(reject));
+                    put.map_err(|reject| fail(failure, reject))?;
+                }
+            }
+            Err(error) if claim == Claim::Skip => return Err(error),
+            Err(error) => {
+                let reject = failure.take().unwrap_or_else(|| broken_value(&error));
+                *failure = Some(fields.named(claim, reject));
+                return Err(error);
+            }
         }
     }
     fields
@@ -237,24 +268,27 @@ impl<'de> Visitor<'de> for ObjectSeed<'_> {
 struct NameSeed<'a> {
     fields: &'a mut Fields,
     place: usize,
+    row: usize,
+    failure: &'a mut Option<Reject>,
 }
 
 impl<'de> DeserializeSeed<'de> for NameSeed<'_> {
-    type Value = Option<usize>;
+    type Value = Claim;
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Option<usize>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Claim, D::Error> {
         json.deserialize_str(self)
     }
 }
 
 impl Visitor<'_> for NameSeed<'_> {
-    type Value = Option<usize>;
+    type Value = Claim;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a field name")
     }
 
-    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Option<usize>, E> {
-        Ok(self.fields.column_of(self.place, name))
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Claim, E> {
+        let claim = self.fields.claim(self.place, name, self.row, Reject::twice);
+        claim.map_err(|reject| fail(self.failure, reject))
     }
 }

@@ -15,8 +15,9 @@
 //! | STRUCT | an object | - | - |
 //! | any nullable column | also `null`, or absent | the NULL text, without quotes; or behind the line's last field | null, or absent |
 //!
-//! Digits of a second beyond the sixth are dropped, here and nowhere else. Fields that no column
-//! names are skipped. Both are counted, as is every value that is not taken as it is ([`Guess`]). A
+//! Digits of a second beyond the sixth are dropped, here and nowhere else. A field fills the
+//! column of its name, or else the one whose name differs in case only. Fields that no column names
+//! are skipped. All of this is counted, as is every value that is not taken as it is ([`Guess`]). A
 //! field that occurs twice in one object is refused: parsers disagree about which one counts.
 
 mod arrow;
@@ -26,6 +27,7 @@ mod csv;
 mod format;
 mod guess;
 mod json;
+mod names;
 mod nesting;
 mod reject;
 mod row;

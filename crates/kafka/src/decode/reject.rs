@@ -71,6 +71,10 @@ impl Reject {
         Self::new(DeadLetterReason::NotJson, "occurs twice in one object")
     }
 
+    pub(super) fn twice_in_arrow() -> Self {
+        Self::new(DeadLetterReason::NotArrow, "occurs twice in one record")
+    }
+
     pub(super) fn missing(null: bool) -> Self {
         Self::new(
             DeadLetterReason::MissingColumn,

@@ -23,6 +23,7 @@ use super::{Record, RecordDecoder};
 use crate::encode_rows;
 use crate::timestamp::{EARLIEST_US, LATEST_US};
 
+mod case;
 mod conformance;
 mod times;
 

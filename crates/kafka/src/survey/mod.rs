@@ -16,6 +16,8 @@ use serde::Serialize;
 use crate::decode::{Guess, Guessed, Record, RecordDecoder, RecordField, Reject};
 use crate::error::Error;
 
+/// Names of fields of another case that a survey tells of one column.
+const OTHER_CASE_MAX: usize = 4;
 /// Names of unknown fields that a survey tells apart; records of the wire name them.
 const UNKNOWN_NAMES_MAX: usize = 1_024;
 
@@ -47,6 +49,8 @@ pub struct ColumnReport {
     pub guesses: BTreeMap<&'static str, u64>,
     /// Records that were refused for it, by reason.
     pub refused: BTreeMap<&'static str, u64>,
+    /// Fields that filled it although their names differ from its own in case, the first of them.
+    pub other_case: Vec<String>,
     /// Where it was never present: the fields of the records whose names are nearest.
     pub nearest: Vec<String>,
 }
@@ -183,7 +187,19 @@ impl Survey {
 
     fn fields(&mut self, fields: Vec<RecordField>) {
         for column in &mut self.report.columns {
-            match fields.iter().find(|field| field.name == column.name) {
+            let exact = fields.iter().find(|field| field.name == column.name);
+            let other = || {
+                let other = fields
+                    .iter()
+                    .find(|f| same_but_for_case(&f.name, &column.name))?;
+                if column.other_case.len() < OTHER_CASE_MAX
+                    && !column.other_case.contains(&other.name)
+                {
+                    column.other_case.push(other.name.clone());
+                }
+                Some(other)
+            };
+            match exact.or_else(other) {
                 None => column.absent += 1,
                 Some(field) if field.null => column.null += 1,
                 Some(_) => column.present += 1,
@@ -191,7 +207,7 @@ impl Survey {
         }
         let columns = &self.source.columns;
         for RecordField { name, .. } in fields {
-            if columns.iter().any(|column| column.name == name) {
+            if columns.iter().any(|c| same_but_for_case(&c.name, &name)) {
                 continue;
             }
             if let Some(count) = self.unknown.get_mut(&name) {
@@ -217,6 +233,10 @@ impl Survey {
             .sort_by_key(|(_, records)| std::cmp::Reverse(*records));
         self.report
     }
+}
+
+fn same_but_for_case(a: &str, b: &str) -> bool {
+    a == b || a.to_lowercase() == b.to_lowercase()
 }
 
 #[cfg(test)]

@@ -37,14 +37,28 @@ fn survey(records: &[&str]) -> SurveyReport {
 
 #[test]
 fn a_column_that_is_never_present_is_told_with_the_nearest_fields() {
-    let record = r#"{"userId": "ann", "amount": 1.5, "at": "2024-05-01T00:00:00Z", "zone": 3}"#;
+    let record = r#"{"user_id": "ann", "amount": 1.5, "at": "2024-05-01T00:00:00Z", "zone": 3}"#;
     let report = survey(&[record, record]);
     let userid = &report.columns[0];
     assert_eq!((userid.present, userid.absent), (0, 2));
-    assert_eq!(userid.nearest, ["userId"]);
+    assert_eq!(userid.nearest, ["user_id"]);
     assert_eq!(report.columns[1].nearest, Vec::<String>::new());
-    let unknown = [("userId".to_owned(), 2), ("zone".to_owned(), 2)];
+    let unknown = [("user_id".to_owned(), 2), ("zone".to_owned(), 2)];
     assert_eq!(report.unknown_fields, unknown);
+}
+
+#[test]
+fn a_field_of_another_case_is_told_as_the_columns() {
+    let report = survey(&[
+        r#"{"userId": "ann", "amount": 1.5, "at": "2024-05-01T00:00:00Z"}"#,
+        r#"{"USERID": null, "userid": "bob", "amount": 1.5, "at": "2024-05-01T00:00:00Z"}"#,
+        r#"{"userId": "eve", "amount": 1.5, "at": "2024-05-01T00:00:00Z"}"#,
+    ]);
+    let userid = &report.columns[0];
+    assert_eq!((userid.present, userid.null, userid.absent), (3, 0, 0));
+    assert_eq!(userid.other_case, ["userId"]);
+    assert_eq!(userid.guesses, BTreeMap::from([("other_case", 2)]));
+    assert_eq!(report.unknown_fields, []);
 }
 
 #[test]

@@ -100,6 +100,14 @@ fn findings(report: &SurveyReport, sampled: Sampled) -> Vec<Finding> {
     for column in report.columns.iter().filter(|c| c.present == 0) {
         findings.push(never_present(column));
     }
+    for column in report.columns.iter().filter(|c| !c.other_case.is_empty()) {
+        let (name, fields) = (&column.name, column.other_case.join(", "));
+        let field = &column.other_case[0];
+        findings.push(Finding::note(
+            "column",
+            format!("column {name} is filled by {fields}, which differs in case; to have its name, declare \"{field}\""),
+        ));
+    }
     for refused in &report.refused {
         findings.push(Finding::failed(
             "refused",
@@ -241,8 +249,8 @@ mod tests {
             topic: "raw.clicks".into(),
             records: 10,
             rows: 10,
-            columns: vec![column("userid", 0, &["userId"]), column("name", 10, &[])],
-            unknown_fields: vec![("userId".into(), 10)],
+            columns: vec![column("userid", 0, &["user_id"]), column("name", 10, &[])],
+            unknown_fields: vec![("user_id".into(), 10)],
             ..SurveyReport::default()
         }
     }
@@ -256,17 +264,29 @@ mod tests {
     fn a_column_that_never_came_is_told_with_the_field_that_did() {
         let findings = findings(&report(), ALL_ANSWERED);
         let text = render(&findings);
-        let words = "column userid was never present; the records have userId";
+        let words = "column userid was never present; the records have user_id";
         assert!(findings[0].is_failed() && text.contains(words), "{text}");
         let table = table(&report(), ALL_ANSWERED);
         for part in [
             "the newest 10 records of 2 partitions; 10 are rows",
             "column  type  present  null   absent   guessed  refused",
             "userid  Utf8  0.0 %    0.0 %  100.0 %  -        -",
-            "skipped: userId (10)",
+            "skipped: user_id (10)",
         ] {
             assert!(table.contains(part), "{part} is missing in\n{table}");
         }
+    }
+
+    #[test]
+    fn a_field_of_another_case_is_worth_knowing_and_no_defect() {
+        let mut report = report();
+        report.columns[0].present = 10;
+        report.columns[0].other_case = vec!["userId".into()];
+        let findings = findings(&report, ALL_ANSWERED);
+        let text = render(&findings);
+        assert!(!findings.iter().any(Finding::is_failed), "{text}");
+        let words = "column userid is filled by userId, which differs in case; to have its name, declare \"userId\"";
+        assert!(text.contains(words), "{text}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ fn source_of(format: &str) -> SourceDef {
     }
 }
 
-fn decoder_of(format: &str) -> RecordDecoder {
+pub(super) fn decoder_of(format: &str) -> RecordDecoder {
     RecordDecoder::new(&source_of(format), 600_000_000).expect("supported types")
 }
 
