@@ -21,10 +21,11 @@ pub enum DeadLetterReason {
     /// names one row.
     NotOneRow,
     /// A NOT NULL column is absent or null. Remedy: produce the field under the column's name
-    /// (`forebay doctor --topic` names the nearest field), or declare the column without NOT NULL.
+    /// (`forebay doctor --topic` names the nearest field), or declare the column without NOT NULL
+    /// and replay the letter (`forebay dead-letters replay`).
     MissingColumn,
     /// A value that its column cannot hold. Remedy: produce the declared type, or declare the type
-    /// that is produced.
+    /// that is produced and replay the letter (`forebay dead-letters replay`).
     WrongType,
     /// Key and value are larger than `EVENT_MAX_BYTES`. Remedy: produce smaller records.
     TooLarge,

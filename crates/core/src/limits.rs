@@ -57,6 +57,15 @@ pub const EVENT_MAX_DEPTH: usize = 16;
 pub const ARROW_RECORD_MAX_FIELDS: usize = 4_096;
 /// Raw bytes that a dead letter keeps.
 pub const DEAD_LETTER_PAYLOAD_MAX_BYTES: usize = 64 << 10;
+/// Bytes of its record's key that a dead letter keeps.
+pub const DEAD_LETTER_KEY_MAX_BYTES: usize = 16 << 10;
+/// Names and values of its record's headers that a dead letter keeps, bytes: the first headers that
+/// fit.
+pub const DEAD_LETTER_HEADERS_MAX_BYTES: usize = 16 << 10;
+/// Dead letters, and rows left out of a view, that one list shows; all are counted.
+pub const DEAD_LETTERS_LIST_MAX: usize = 10_000;
+/// Dead letters of a data directory that are remembered as replayed; no more are replayed then.
+pub const REPLAYED_MAX_RECORDS: usize = 1_000_000;
 /// How far an event's time may lie ahead of its Kafka record's time, and of what moves a watermark,
 /// where a source declares no `event_future_max`, microseconds.
 pub const EVENT_FUTURE_MAX_US: i64 = 10 * 60 * 1_000_000;

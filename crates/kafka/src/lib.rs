@@ -26,10 +26,12 @@ pub mod embedded;
 pub mod encode;
 pub mod error;
 pub mod inspector;
+pub mod lookup;
 mod native;
 pub mod publisher;
 pub mod reader;
 pub mod replay;
+pub mod republish;
 pub mod sample;
 mod served;
 pub mod settings;
@@ -44,9 +46,11 @@ pub use embedded::EmbeddedBroker;
 pub use encode::encode_rows;
 pub use error::Error;
 pub use inspector::KafkaInspector;
+pub use lookup::{LoggedRecord, records_at};
 pub use publisher::KafkaPublisher;
 pub use reader::KafkaLog;
 pub use replay::Replayer;
+pub use republish::{RecordAgain, Republisher};
 pub use settings::{
     ClientSettings, FETCHED_MIN_BYTES, ProducerSettings, ReaderSettings, UNSENT_MIN_BYTES,
 };

@@ -44,7 +44,7 @@ mod table;
 
 pub use archive::{ArchiveSettings, DeltaArchive, check_name};
 pub use compact::Compacted;
-pub use dead_letter::{dead_letter_batch, dead_letter_schema};
+pub use dead_letter::{StoredLetter, dead_letter_batch, dead_letter_schema, stored_letters};
 pub use durable::DurableLocal;
 pub use error::OfflineError;
 pub use scrub::{Damage, Scrub, Scrubbed, TableSize};

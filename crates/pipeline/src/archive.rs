@@ -21,7 +21,7 @@ use arrow_array::{
 use arrow_schema::{Field, Schema, SchemaRef};
 use forebay_core::invariant;
 use forebay_core::memory::Reservation;
-use forebay_core::ports::{Archive, DeadLetter, Runtime, SourceBatch};
+use forebay_core::ports::{Archive, DeadLetter, RecordHeader, Runtime, SourceBatch};
 use forebay_core::progress::Applied;
 use forebay_core::source::{SourceDef, meta};
 use forebay_core::watermark::MarkRecord;
@@ -361,7 +361,10 @@ fn bytes_of(batch: &SourceBatch) -> usize {
 }
 
 fn letter_bytes(letter: &DeadLetter) -> usize {
-    letter.payload.len() + letter.detail.len()
+    let header = |h: &RecordHeader| h.name.len() + h.value.as_ref().map_or(0, Vec::len);
+    let headers = letter.headers.iter().map(header).sum::<usize>();
+    let key = letter.key.as_ref().map_or(0, Vec::len);
+    key + letter.payload.len() + headers + letter.detail.len()
 }
 
 fn with_meta(batch: &SourceBatch, late: &[bool]) -> Result<RecordBatch, PipelineError> {

@@ -47,6 +47,15 @@ impl Origin {
     }
 }
 
+/// A header of a record. Names may occur more than once; their order counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordHeader {
+    /// Its name.
+    pub name: String,
+    /// Its value; None is Kafka's null.
+    pub value: Option<Vec<u8>>,
+}
+
 /// A record that cannot become a row. Found in `kafka`, carried by `pipeline`, stored by `offline`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
@@ -58,8 +67,15 @@ pub struct DeadLetter {
     pub offset: i64,
     /// Its Kafka timestamp.
     pub kafka_time_us: Option<Micros>,
+    /// The record's key, cut at [`crate::limits::DEAD_LETTER_KEY_MAX_BYTES`].
+    pub key: Option<Vec<u8>>,
     /// The record's value, cut at [`crate::limits::DEAD_LETTER_PAYLOAD_MAX_BYTES`].
     pub payload: Vec<u8>,
+    /// Its headers, the first that fit [`crate::limits::DEAD_LETTER_HEADERS_MAX_BYTES`].
+    pub headers: Vec<RecordHeader>,
+    /// Whether key, value or headers are not all of the record's: it cannot be produced again from
+    /// them.
+    pub is_cut: bool,
     /// Stable label of a [`crate::dead_letter::DeadLetterReason`].
     pub reason: &'static str,
     /// The reason in words, with the column's name.

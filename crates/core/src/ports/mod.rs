@@ -32,7 +32,7 @@ pub use compiled::{CompiledLabel, CompiledService, CompiledView};
 pub use epochs::{EpochWriter, ShardFold, ShardWrite};
 pub use features::{FeatureAnswer, FeatureReader};
 pub use fills::{FillNote, FillWrite, FillWriter};
-pub use log::{DeadLetter, EventLog, LogFault, LogPosition, Origin, SourceBatch};
+pub use log::{DeadLetter, EventLog, LogFault, LogPosition, Origin, RecordHeader, SourceBatch};
 pub use log_inspector::{FirstRecord, LogBounds, LogInspector, TopicFacts};
 pub use log_notes::{AcceptedGap, LogNotes, TopicNote};
 pub use online::OnlineStore;

@@ -12,6 +12,7 @@ use std::slice;
 use std::time::Duration;
 
 use forebay_core::invariant;
+use forebay_core::ports::RecordHeader;
 use forebay_core::progress::TopicPartition;
 use rdkafka::ClientContext;
 use rdkafka::bindings as sys;
@@ -54,6 +55,65 @@ pub(crate) struct NativeRecord<'a> {
     pub(crate) kafka_time_us: Option<i64>,
     /// Whether the broker set that time when it appended the record.
     pub(crate) broker_time: bool,
+    /// Its headers, which are read where somebody wants them.
+    pub(crate) headers: RecordHeaders<'a>,
+}
+
+/// The headers of a record, not read yet: few records need theirs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RecordHeaders<'a>(&'a sys::rd_kafka_message_t);
+
+impl RecordHeaders<'_> {
+    /// The first headers whose names and values fit `most_bytes` together, and whether there are
+    /// more.
+    pub(crate) fn within(self, most_bytes: usize) -> (Vec<RecordHeader>, bool) {
+        let (mut headers, mut left) = (Vec::new(), most_bytes);
+        for number in 0.. {
+            let Some((name, value)) = self.at(number) else {
+                break;
+            };
+            let bytes = name.len() + value.map_or(0, <[u8]>::len);
+            if bytes > left {
+                return (headers, true);
+            }
+            left -= bytes;
+            headers.push(RecordHeader {
+                name: String::from_utf8_lossy(name).into_owned(),
+                value: value.map(<[u8]>::to_vec),
+            });
+        }
+        (headers, false)
+    }
+
+    /// Name and value of header `number`; None where there are no more.
+    fn at(&self, number: usize) -> Option<(&[u8], Option<&[u8]>)> {
+        let (mut list, mut name) = (std::ptr::null_mut(), std::ptr::null());
+        let (mut value, mut len) = (std::ptr::null(), 0);
+        // SAFETY: the message is live as long as this borrow, and nobody else reads it meanwhile:
+        // the client parses headers at the first question. The list stays the message's own, and
+        // is asked only where there is one; the client writes all three results or reports that
+        // there is no such header.
+        let found = unsafe {
+            let absent = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__NOENT;
+            let found = sys::rd_kafka_message_headers(self.0, &mut list);
+            if found == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && !list.is_null() {
+                sys::rd_kafka_header_get_all(list, number, &mut name, &mut value, &mut len)
+            } else {
+                absent
+            }
+        };
+        if found != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR || name.is_null() {
+            return None;
+        }
+        // SAFETY: a name is NUL-terminated, and a value that is not null has `len` bytes; both live
+        // as long as the message. Headers lie within a record, far below `isize::MAX`.
+        unsafe {
+            let name = CStr::from_ptr(name).to_bytes();
+            let value = value.cast::<u8>();
+            let value = (!value.is_null()).then(|| slice::from_raw_parts(value, len));
+            Some((name, value))
+        }
+    }
 }
 
 /// What is not a record.
@@ -179,6 +239,7 @@ impl Event {
             payload: bytes(message.payload, message.len),
             kafka_time_us: (timed && millis >= 0).then(|| millis.saturating_mul(1_000)),
             broker_time: kind == sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME,
+            headers: RecordHeaders(message),
         };
         // A text that is no topic's name was replaced by an empty one.
         invariant!(

@@ -257,7 +257,8 @@ impl KafkaLog {
     }
 }
 
-/// Hand `record` to every source that reads its topic: its size in bytes.
+/// Hand `record` to every source that reads its topic: its size in bytes, with the headers that are
+/// kept of it.
 fn take(
     sources: &mut [SourceReader],
     readers_of: &HashMap<Arc<str>, Vec<usize>>,
@@ -270,10 +271,12 @@ fn take(
         kafka_time_us: record.kafka_time_us,
         broker_time: record.broker_time,
     };
+    let place = (record.partition, record.offset);
+    let mut bytes = read.key.map_or(0, <[u8]>::len) + read.payload.map_or(0, <[u8]>::len);
     for index in readers_of.get(record.topic).into_iter().flatten() {
-        sources[*index].take(record.partition, record.offset, &read, stats);
+        bytes += sources[*index].take(place, &read, record.headers, stats);
     }
-    read.key.map_or(0, <[u8]>::len) + read.payload.map_or(0, <[u8]>::len)
+    bytes
 }
 
 impl EventLog for KafkaLog {

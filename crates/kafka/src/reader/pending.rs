@@ -6,13 +6,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use forebay_core::invariant;
-use forebay_core::limits::DEAD_LETTER_PAYLOAD_MAX_BYTES;
-use forebay_core::ports::{DeadLetter, Origin, SourceBatch};
+use forebay_core::limits::{
+    DEAD_LETTER_HEADERS_MAX_BYTES, DEAD_LETTER_KEY_MAX_BYTES, DEAD_LETTER_PAYLOAD_MAX_BYTES,
+};
+use forebay_core::ports::{DeadLetter, Origin, RecordHeader, SourceBatch};
 use forebay_core::progress::{RecordDigest, TopicPartition};
 use forebay_core::source::SourceDef;
 
 use crate::decode::{Record, RecordDecoder, Reject};
 use crate::error::Error;
+use crate::native::events::RecordHeaders;
 use crate::stats::ReaderStats;
 
 /// One source, as the reader fills it.
@@ -51,14 +54,14 @@ impl SourceReader {
         })
     }
 
-    /// Take one record: as a row, or as a dead letter.
+    /// Take one record: as a row, or as a dead letter. Returns how many bytes of headers are kept.
     pub(super) fn take(
         &mut self,
-        partition: i32,
-        offset: i64,
+        (partition, offset): (i32, i64),
         record: &Record<'_>,
+        headers: RecordHeaders<'_>,
         stats: &ReaderStats,
-    ) {
+    ) -> usize {
         let slot = self.slot(partition);
         // The reader has judged the offset; within one poll none comes twice.
         invariant!(
@@ -78,17 +81,16 @@ impl SourceReader {
                 self.origin.offset.push(offset);
                 self.origin.kafka_time_us.push(record.kafka_time_us);
                 self.origin.broker_time.push(record.broker_time);
+                0
             }
             Err(reject) => {
                 stats.add_dead_letter(reject.reason);
-                let partition = self.origin.partitions[slot as usize].clone();
-                self.dead_letters.push(dead_letter(
-                    &self.source.name,
-                    partition,
-                    offset,
-                    record,
-                    &reject,
-                ));
+                let place = (self.origin.partitions[slot as usize].clone(), offset);
+                let letter = dead_letter(&self.source.name, place, (record, headers), &reject);
+                let bytes = |h: &RecordHeader| h.name.len() + h.value.as_ref().map_or(0, Vec::len);
+                let headers_bytes = letter.headers.iter().map(bytes).sum();
+                self.dead_letters.push(letter);
+                headers_bytes
             }
         }
     }
@@ -187,18 +189,28 @@ impl SourceReader {
 
 fn dead_letter(
     source: &str,
-    partition: TopicPartition,
-    offset: i64,
-    record: &Record<'_>,
+    (partition, offset): (TopicPartition, i64),
+    (record, headers): (&Record<'_>, RecordHeaders<'_>),
     reject: &Reject,
 ) -> DeadLetter {
+    let cut = |bytes: &[u8], most: usize| {
+        let is_cut = bytes.len() > most;
+        (bytes[..bytes.len().min(most)].to_vec(), is_cut)
+    };
+    let key = record.key.map(|key| cut(key, DEAD_LETTER_KEY_MAX_BYTES));
+    let (key, key_is_cut) = key.unzip();
     let payload = record.payload.unwrap_or_default();
+    let (payload, payload_is_cut) = cut(payload, DEAD_LETTER_PAYLOAD_MAX_BYTES);
+    let (headers, headers_are_cut) = headers.within(DEAD_LETTER_HEADERS_MAX_BYTES);
     DeadLetter {
         source: source.to_owned(),
         partition,
         offset,
         kafka_time_us: record.kafka_time_us,
-        payload: payload[..payload.len().min(DEAD_LETTER_PAYLOAD_MAX_BYTES)].to_vec(),
+        key,
+        payload,
+        headers,
+        is_cut: key_is_cut == Some(true) || payload_is_cut || headers_are_cut,
         reason: reject.reason.label(),
         detail: reject.to_string(),
     }

@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::support::{Gathered, PATIENCE, TestBroker, fault, from, good, read, source, wait_until};
-use crate::{publishing, reading};
+use crate::{publishing, reading, republishing};
 
 fn admin(broker: &TestBroker) -> AdminClient<DefaultClientContext> {
     ClientConfig::new()
@@ -27,6 +27,28 @@ fn admin(broker: &TestBroker) -> AdminClient<DefaultClientContext> {
 fn apache_rows_and_dead_letters() {
     if let Some(broker) = TestBroker::apache("apache_rows_and_dead_letters") {
         reading::rows_and_dead_letters(&broker);
+    }
+}
+
+#[test]
+fn apache_key_and_headers_are_kept() {
+    if let Some(broker) = TestBroker::apache("apache_key_and_headers_are_kept") {
+        republishing::key_and_headers_are_kept(&broker);
+    }
+}
+
+#[test]
+fn apache_records_are_looked_up() {
+    if let Some(broker) = TestBroker::apache("apache_records_are_looked_up") {
+        republishing::records_are_looked_up(&broker);
+    }
+}
+
+#[test]
+fn apache_a_partition_that_is_not_there_fails_its_record_alone() {
+    let test = "apache_a_partition_that_is_not_there_fails_its_record_alone";
+    if let Some(broker) = TestBroker::apache(test) {
+        republishing::a_partition_that_is_not_there_fails_its_record_alone(&broker);
     }
 }
 

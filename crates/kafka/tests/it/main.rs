@@ -10,4 +10,5 @@ mod conformance;
 mod faults;
 mod publishing;
 mod reading;
+mod republishing;
 mod support;

@@ -16,7 +16,7 @@ use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::timestamp_type;
 use forebay_kafka::{
     ClientSettings, EmbeddedBroker, KafkaInspector, KafkaLog, ProducerSettings, ReaderSettings,
-    Replayer, TopicStatus, Topics,
+    Replayer, Republisher, TopicStatus, Topics,
 };
 
 /// How long a condition may take before the test fails.
@@ -108,6 +108,10 @@ impl TestBroker {
 
     pub(crate) fn replayer(&self) -> Replayer {
         Replayer::new(ProducerSettings::new(self.client())).expect("settings")
+    }
+
+    pub(crate) fn republisher(&self) -> Republisher {
+        Republisher::new(ProducerSettings::new(self.client())).expect("settings")
     }
 
     /// Produce good rows `values` to one partition.

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use arrow_schema::{DataType, Field, Schema};
 use forebay_core::ErrorKind;
-use forebay_core::limits::{ARCHIVE_CLOCK_GAP_MAX_DAYS, DEAD_LETTER_PAYLOAD_MAX_BYTES};
-use forebay_core::ports::{Archive, DeadLetter};
+use forebay_core::limits::ARCHIVE_CLOCK_GAP_MAX_DAYS;
+use forebay_core::ports::Archive;
 use forebay_core::progress::TopicPartition;
 use forebay_core::time::{Clock, DAY_US};
-use forebay_offline::{ArchiveSettings, DeltaArchive, dead_letter_batch, dead_letter_schema};
+use forebay_offline::{ArchiveSettings, DeltaArchive};
 use futures::future::join_all;
 
 use crate::support::{
@@ -493,45 +493,6 @@ async fn rows_that_do_not_fit_are_refused_before_anything_is_written() {
             .expect("appended"),
         2
     );
-}
-
-#[tokio::test]
-async fn dead_letters_are_stored_with_their_bytes() {
-    let root = tempfile::tempdir().expect("a directory");
-    let archive = open(root.path(), "a");
-    archive
-        .open_table("dead_letters", dead_letter_schema())
-        .await
-        .expect("opened");
-    let letter = |offset: i64, payload: Vec<u8>| DeadLetter {
-        source: TABLE.to_owned(),
-        partition: TopicPartition::new(TOPIC, 2),
-        offset,
-        kafka_time_us: (offset > 0).then_some(offset),
-        payload,
-        reason: "not_json",
-        detail: "expected value at line 1".to_owned(),
-    };
-    let long = vec![0xff; DEAD_LETTER_PAYLOAD_MAX_BYTES + 1];
-    let rows =
-        dead_letter_batch(&[letter(0, vec![0, 159, 146, 150]), letter(5, long)]).expect("rows");
-    assert_eq!(
-        archive
-            .append("dead_letters", vec![rows], &up_to(&[(2, 6)]))
-            .await
-            .expect("appended"),
-        2
-    );
-    let written = files(root.path(), "dead_letters");
-    let file = fs::File::open(&written[0]).expect("there");
-    let mut reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file)
-        .and_then(|builder| builder.build())
-        .expect("Parquet");
-    let stored = reader.next().expect("a batch").expect("readable");
-    let payloads: &arrow_array::BinaryArray =
-        arrow_array::cast::AsArray::as_binary(stored.column_by_name("payload").expect("there"));
-    assert_eq!(payloads.value(0), [0, 159, 146, 150]);
-    assert_eq!(payloads.value(1).len(), DEAD_LETTER_PAYLOAD_MAX_BYTES);
 }
 
 #[tokio::test]

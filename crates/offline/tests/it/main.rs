@@ -6,6 +6,7 @@
 
 mod append;
 mod compact;
+mod dead_letters;
 mod faults;
 mod faulty;
 mod growth;
