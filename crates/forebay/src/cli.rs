@@ -9,6 +9,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::broker::Broker;
 
+mod dead_letters;
+
+pub(crate) use dead_letters::{
+    ArchiveArgs, DeadLettersArgs, DeadLettersCommand, DeadLettersListArgs, DeadLettersReplayArgs,
+    DeadLettersShowArgs,
+};
+
 /// A streaming feature store: Kafka -> SQL features -> RocksDB and Delta -> Arrow Flight -> models
 /// -> Kafka.
 #[derive(Debug, Parser)]
@@ -17,7 +24,7 @@ use crate::broker::Broker;
     version,
     about,
     after_help = "Exit codes: 0 done, 1 not as it should be (verify: a difference, or nothing was equal; test: a test failed; \
-    doctor: a check failed; demo: an event was not read, archived or scored), 2 the call is wrong (the text says what to change), \
+    doctor: a check failed; dead-letters replay: a record is still no row; demo: an event was not read, archived or scored), 2 the call is wrong (the text says what to change), \
     3 something outside failed (try again), 4 a defect of Forebay."
 )]
 pub(crate) struct Cli {
@@ -87,6 +94,10 @@ pub(crate) enum Command {
     /// Show what keeps sources from being read, and accept offsets that their logs have lost.
     #[command(after_help = "Example: forebay gap accept rides/3")]
     Gap(GapArgs),
+    /// List, show and replay the records that could not become rows of their source, and list the
+    /// rows that a feature view leaves out. A server may run on the data directory or not.
+    #[command(after_help = "Example: forebay dead-letters list --source departures")]
+    DeadLetters(DeadLettersArgs),
     /// Make the state of a feature view anew from the archive on a running server, or that of all
     /// views of a source; the state before is read until the new one is whole.
     #[command(after_help = "Example: forebay rebuild airport_traffic")]

@@ -30,11 +30,10 @@
 //!
 //! # Memory
 //!
-//! One batch of the columns that the view reads, cut to [`EPOCH_MAX_ROWS`], whatever the size of
-//! the table. The scan and what is made of a batch draw on the process's budget. Where that refuses
-//! them, the pass ends with `ResourceExhausted` after it has saved its position: the caller waits
-//! and calls again. Each is charged with half of what fills may hold at most, so that one fill
-//! alone always goes on once others have given back.
+//! One batch of the columns that the view reads, cut to [`EPOCH_MAX_ROWS`], whatever the table's
+//! size. The scan and what is made of a batch draw on the process's budget. Where that refuses, the
+//! pass ends with `ResourceExhausted` after it has saved its position: the caller calls again. Each
+//! is charged with half of what fills may hold, so that one alone goes on once others give back.
 
 mod bounds;
 
@@ -70,7 +69,7 @@ use crate::watermark::Watermarks;
 use bounds::Bounds;
 
 /// Columns of the archive that place a row in its log.
-const PLACE: [&str; 4] = [meta::TOPIC, meta::PARTITION, meta::OFFSET, meta::KAFKA_TIME];
+pub(crate) const PLACE: [&str; 4] = [meta::TOPIC, meta::PARTITION, meta::OFFSET, meta::KAFKA_TIME];
 
 /// How far the fill of a view has got: what each shard has noted.
 #[derive(Debug, Clone)]
@@ -337,10 +336,6 @@ impl<'a> Fill<'a> {
         memory: &Arc<Budget>,
     ) -> Option<Self> {
         let start = filling.start(&ends)?;
-        let fields = source
-            .columns
-            .iter()
-            .map(|c| Field::new(&c.name, c.data_type.clone(), true));
         Some(Self {
             view,
             source,
@@ -349,7 +344,7 @@ impl<'a> Fill<'a> {
             ends,
             watermarks: marks_at(&start, bounds),
             start,
-            schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            schema: nullable_schema(source),
             memory: memory.empty(Part::Fills),
         })
     }
@@ -497,15 +492,6 @@ impl<'a> Fill<'a> {
 
     /// Archived rows as the reader would have handed them over.
     fn batch(&self, rows: &RecordBatch) -> Result<SourceBatch, PipelineError> {
-        let columns = self.source.columns.iter().enumerate().map(|(index, c)| {
-            if self.view.reads().contains(&index) {
-                column(rows, &c.name).map(Arc::clone)
-            } else {
-                Ok(new_null_array(&c.data_type, rows.num_rows()))
-            }
-        });
-        let columns = columns.collect::<Result<Vec<ArrayRef>, PipelineError>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
         let origin = origin_of(rows)?;
         invariant!(
             OriginColumnsAgree,
@@ -517,7 +503,7 @@ impl<'a> Fill<'a> {
         );
         Ok(SourceBatch {
             source: Arc::clone(self.source),
-            rows: RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?,
+            rows: source_rows(self.view, self.source, &self.schema, rows)?,
             origin,
             dead_letters: Vec::new(),
             read_up_to: Vec::new(),
@@ -526,8 +512,36 @@ impl<'a> Fill<'a> {
     }
 }
 
-/// Leave out what the shard has by the fill already, and what it has not applied: it will read that
-/// from the log.
+/// The columns of `source`, all nullable.
+pub(crate) fn nullable_schema(source: &SourceDef) -> SchemaRef {
+    let columns = source.columns.iter();
+    let fields = columns.map(|c| Field::new(&c.name, c.data_type.clone(), true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// Archived `rows` in the columns `schema` of `source`; those that `view` does not read are NULL.
+pub(crate) fn source_rows(
+    view: &dyn CompiledView,
+    source: &SourceDef,
+    schema: &SchemaRef,
+    rows: &RecordBatch,
+) -> Result<RecordBatch, PipelineError> {
+    let columns = source.columns.iter().enumerate().map(|(index, c)| {
+        if view.reads().contains(&index) {
+            column(rows, &c.name).map(Arc::clone)
+        } else {
+            Ok(new_null_array(&c.data_type, rows.num_rows()))
+        }
+    });
+    let columns = columns.collect::<Result<Vec<ArrayRef>, PipelineError>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    let schema = Arc::clone(schema);
+    Ok(RecordBatch::try_new_with_options(
+        schema, columns, &options,
+    )?)
+}
+
+/// Leave out what the shard has by the fill, and what it has not applied, and will, from the log.
 fn keep_lacking(fold: &mut ShardFold, filled: &Applied, end: &Applied) {
     let places = fold.origin.partitions.iter();
     let lacking = places.map(|p| filled.next_offset(p)..end.next_offset(p));

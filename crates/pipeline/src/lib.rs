@@ -11,8 +11,8 @@
 //! [`recovery`] decide for each source whether and from where it is read; `reads` turns decisions
 //! into assignments; [`halt`] has the reasons against, [`gaps`] the way past some of them, `lag`
 //! what waits. [`backfill`](mod@backfill) fills a new view from the archive, `pace` slows the loop
-//! where that does not catch up with it, `retry` waits for what does not answer, `contain` keeps a
-//! panic to its row.
+//! where that does not catch up with it, [`left_out`] tells which archived rows a view leaves out,
+//! `retry` waits for what does not answer, `contain` keeps a panic to its row.
 
 pub mod admit;
 pub mod archive;
@@ -27,6 +27,7 @@ pub mod halt;
 mod idle;
 mod ingest;
 mod lag;
+pub mod left_out;
 mod log_throttle;
 mod lost;
 mod observer;

@@ -10,6 +10,7 @@ use anyhow::Result;
 use crate::cli::Command;
 
 mod apply;
+mod dead_letters;
 mod diff;
 mod doctor;
 mod feature_tests;
@@ -53,6 +54,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Explain(args) => question::run("EXPLAIN", &args),
         Command::Functions(args) => functions::run(&args),
         Command::Rebuild(args) => rebuild::run(&args),
+        Command::DeadLetters(args) => dead_letters::run(&args.command),
         Command::Gap(args) => gap::run(&args.command),
     }
 }

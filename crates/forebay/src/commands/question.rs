@@ -45,7 +45,7 @@ fn of_folder(dir: &Path, statement: &str) -> Result<Answer> {
 }
 
 /// Facts as an object, and each table as a list of objects.
-fn as_json(answer: &Answer) -> Json {
+pub(super) fn as_json(answer: &Answer) -> Json {
     let mut object: Map<String, Json> = answer.facts.iter().cloned().collect();
     for table in &answer.tables {
         let rows = table.rows.iter().map(|row| {
@@ -64,7 +64,7 @@ fn as_json(answer: &Answer) -> Json {
     Json::Object(object)
 }
 
-fn as_text(answer: &Answer) -> String {
+pub(super) fn as_text(answer: &Answer) -> String {
     let mut text = String::new();
     let width = answer.facts.iter().map(|(name, _)| name.len()).max();
     let width = width.unwrap_or_default();

@@ -10,15 +10,16 @@ use forebay_core::ports::{
     CompiledView, EpochWriter, ShardWrite, StateHealth, StateProgress, ViewStates,
 };
 use forebay_core::prediction::{PendingScore, PredictionKey, Role};
-use forebay_core::progress::{PartitionProgress, TopicPartition};
+use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
 use forebay_core::settlement::SETTLEMENT_TABLE;
 use forebay_core::time::SECOND_US;
 use forebay_core::value::Value;
 use forebay_core::view::Window;
 use forebay_pipeline::PipelineStatus;
 use forebay_pipeline::archive::DEAD_LETTER_TABLE;
+use forebay_pipeline::left_out::{Among, left_out_rows};
 use forebay_pipeline::pending::encode_row;
-use forebay_testkit::PlainView;
+use forebay_testkit::{PlainView, unbounded_budget};
 
 use forebay_sim::oracle::check;
 use forebay_sim::world::{
@@ -80,6 +81,43 @@ fn a_row_on_which_one_view_fails_is_left_out_of_that_view_alone() {
     assert_eq!(world.archive.rows(EVENTS).len(), 5);
     assert!(world.archive.rows(DEAD_LETTER_TABLE).is_empty());
     assert_eq!(left_out(&status), [("view_1", 2)]);
+    // Asked of the archive they are the same rows, with their reason.
+    assert_eq!(listed(&world, RECENT, None), [1, 4]);
+    assert_eq!(listed(&world, RECENT, Some((2, 5))), [4]);
+    assert_eq!(listed(&world, RECENT, Some((2, 4))), [0_i64; 0]);
+    assert_eq!(listed(&world, LIFETIME, None), [0_i64; 0]);
+}
+
+/// Offsets of the archived rows that `view` leaves out, of all or of those `within` two offsets.
+fn listed(world: &World, view: u32, within: Option<(i64, i64)>) -> Vec<i64> {
+    let of_id = |v: &&Arc<dyn CompiledView>| v.spec().id == view;
+    let view = world.views.iter().find(of_id).expect("of this world");
+    let at = |next_offset| {
+        let progress = PartitionProgress {
+            next_offset,
+            ..PartitionProgress::default()
+        };
+        Applied([(TopicPartition::new(TOPIC, 0), progress)].into())
+    };
+    let among = Among {
+        from: within.map(|(from, _)| at(from)).unwrap_or_default(),
+        below: within.map(|(_, below)| at(below)),
+    };
+    let mut offsets = Vec::new();
+    let looked_at = futures::executor::block_on(left_out_rows(
+        view.as_ref(),
+        &world.sources[0],
+        (&world.archive, &unbounded_budget()),
+        among,
+        |row| {
+            assert_eq!(&*row.partition.topic, TOPIC);
+            assert!(!row.what.is_empty());
+            offsets.push(row.offset);
+        },
+    ));
+    let expected = within.map_or(5, |(from, below)| (below - from).unsigned_abs());
+    assert_eq!(looked_at.expect("in memory"), expected);
+    offsets
 }
 
 #[test]
