@@ -91,6 +91,7 @@ use forebay_core::ports::ShardWrite;
 use forebay_core::view::ViewId;
 use forebay_core::watermark::forgettable;
 
+use crate::closing::close;
 use crate::database::Batch;
 use crate::draft::{ChangedKey, Draft, DraftCounts, KeySink, Publication};
 use crate::error::{OnlineError, OnlineResult};
@@ -242,6 +243,7 @@ impl Shard {
             if let Some(floor) = draft.floors.of(view.id) {
                 let below = Expired {
                     floor,
+                    record: state.record(),
                     opens_cut: false,
                 };
                 let expired =
@@ -250,6 +252,10 @@ impl Shard {
                 prefix.truncate(format::prefix_len(dirty.key));
             }
             self.count_opened(&opener);
+            let mut sink = KeySink::new(&mut draft.batch, &mut prefix);
+            let branches = close(&dirty.view, &mut state, &mut sink);
+            draft.counts.branches += branches;
+            prefix.truncate(format::prefix_len(dirty.key));
             state.gone_newest_us = state.gone_newest_us.max(dirty.late_us);
             if !state.known || state.gone_newest_us != before.gone_newest_us {
                 draft.counts.created += u64::from(!state.known);
@@ -481,6 +487,7 @@ impl Shard {
             Counters::add(&view.counters.late, late.rows);
         }
         Counters::add(&counters.tiles_written, counts.tiles);
+        Counters::add(&counters.branches_written, counts.branches);
         Counters::add(&counters.tiles_expired, counts.expired);
         Counters::add(&counters.keys_created, counts.created);
         Counters::add(&counters.keys_forgotten, counts.forgotten);
@@ -515,6 +522,7 @@ fn insert_key(
         block: &mut writer.block,
         sink: &mut sink,
         opener,
+        record: state.record(),
         memory_change: 0,
         duplicates: 0,
         tiles: 0,

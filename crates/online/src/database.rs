@@ -38,6 +38,14 @@ const PROBE_BYTES: usize = 1 << 20;
 /// Descriptors beyond the files of a shard that opening it needs: new files, directories, a lock.
 const DESCRIPTORS_SPARE: usize = 16;
 
+/// Which record a walk goes on with.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Next,
+    /// The first one that is not below this key.
+    Seek(Vec<u8>),
+}
+
 /// An open shard directory. It may be closed for a while: after an error that RocksDB does not come
 /// back from, until it could be opened anew.
 pub(crate) struct Database {
@@ -54,6 +62,9 @@ pub(crate) struct Database {
     read_damage: Mutex<Option<String>>,
     /// [`SUPER_VERSION`] when the WALs were last looked at.
     seen_version: AtomicU64,
+    /// Tiles, and records of branches, that were read for keys.
+    pub(crate) tiles_read: AtomicU64,
+    pub(crate) branches_read: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +119,8 @@ impl Database {
             is_troubled: AtomicBool::new(false),
             read_damage: Mutex::default(),
             seen_version: AtomicU64::new(0),
+            tiles_read: AtomicU64::new(0),
+            branches_read: AtomicU64::new(0),
         })
     }
 
@@ -324,6 +337,29 @@ impl Database {
             .transpose()
     }
 
+    /// Call `visit` for records from `from` to below `to`, each time with the one that it has asked
+    /// for.
+    pub(crate) fn walk(
+        &self,
+        family: &'static str,
+        from: &[u8],
+        to: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> OnlineResult<Step>,
+    ) -> OnlineResult<()> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(to);
+        let db = self.db()?;
+        let mut iterator = db.raw_iterator_cf_opt(self::family(&db, family), options);
+        iterator.seek(from);
+        while let Some((key, value)) = iterator.item() {
+            match visit(key, value)? {
+                Step::Next => iterator.next(),
+                Step::Seek(key) => iterator.seek(key),
+            }
+        }
+        iterator.status().map_err(|e| self.read_error(e))
+    }
+
     /// Call `visit` for each record from `from` to below `to` until it returns false.
     pub(crate) fn scan(
         &self,
@@ -412,6 +448,15 @@ impl Batch<'_> {
         }
     }
 
+    /// Handles for many puts and deletes in the families that hold the histories of keys.
+    pub(crate) fn histories(&mut self) -> HistoryBatch<'_> {
+        HistoryBatch {
+            tiles: family(&self.db, format::FAMILY_TILE),
+            branches: family(&self.db, format::FAMILY_BRANCH),
+            batch: &mut self.batch,
+        }
+    }
+
     pub(crate) fn put(&mut self, family: &'static str, key: &[u8], value: &[u8]) {
         self.family(family).put(key, value);
     }
@@ -460,6 +505,29 @@ impl Batch<'_> {
                 database.note_failure(&error);
                 Err(error)
             }
+        }
+    }
+}
+
+/// Puts and deletes in the families that hold the histories of keys.
+pub(crate) struct HistoryBatch<'b> {
+    batch: &'b mut WriteBatch,
+    tiles: &'b rocksdb::ColumnFamily,
+    branches: &'b rocksdb::ColumnFamily,
+}
+
+impl HistoryBatch<'_> {
+    pub(crate) fn tiles(&mut self) -> FamilyBatch<'_> {
+        FamilyBatch {
+            batch: self.batch,
+            family: self.tiles,
+        }
+    }
+
+    pub(crate) fn branches(&mut self) -> FamilyBatch<'_> {
+        FamilyBatch {
+            batch: self.batch,
+            family: self.branches,
         }
     }
 }

@@ -11,10 +11,10 @@ use forebay_core::progress::TopicPartition;
 use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
 
-use crate::database::{Batch, FamilyBatch};
+use crate::database::{Batch, HistoryBatch};
 use crate::floor::Floors;
 use crate::format::{self, Horizon, PartitionRecord, TileId};
-use crate::insert::TileSink;
+use crate::insert::HistorySink;
 use crate::key_state::KeyState;
 use crate::writer::Writer;
 
@@ -64,6 +64,7 @@ pub(crate) struct DraftCounts {
     pub(crate) folded: u64,
     pub(crate) duplicates: u64,
     pub(crate) tiles: u64,
+    pub(crate) branches: u64,
     pub(crate) expired: u64,
     pub(crate) created: u64,
     pub(crate) forgotten: u64,
@@ -91,9 +92,9 @@ impl Draft<'_, '_> {
     }
 }
 
-/// Tiles of one key into a batch.
+/// Tiles and records of branches of one key into a batch.
 pub(crate) struct KeySink<'b> {
-    family: FamilyBatch<'b>,
+    histories: HistoryBatch<'b>,
     key: &'b mut Vec<u8>,
     prefix: usize,
 }
@@ -103,13 +104,14 @@ impl<'b> KeySink<'b> {
     pub(crate) fn new(batch: &'b mut Batch<'_>, prefix: &'b mut Vec<u8>) -> Self {
         let length = prefix.len();
         Self {
-            family: batch.family(format::FAMILY_TILE),
+            histories: batch.histories(),
             key: prefix,
             prefix: length,
         }
     }
 
-    fn key_of(&mut self, id: TileId) -> &[u8] {
+    /// The key becomes that of a tile.
+    fn name_tile(&mut self, id: TileId) {
         self.key.truncate(self.prefix);
         format::push_tile_suffix(self.key, id);
         invariant!(
@@ -117,18 +119,38 @@ impl<'b> KeySink<'b> {
             format::parse_tile_key(self.key).is_ok_and(|(_, parsed)| parsed == id),
             "{id:?}"
         );
-        self.key
+    }
+
+    /// The key becomes that of a branch.
+    fn name_branch(&mut self, id: TileId) {
+        self.key.truncate(self.prefix);
+        format::push_branch_suffix(self.key, id);
+        invariant!(
+            TileKeyRoundTrips,
+            format::parse_branch_key(self.key).is_ok_and(|(_, parsed)| parsed == id),
+            "the branch {id:?}"
+        );
     }
 }
 
-impl TileSink for KeySink<'_> {
+impl HistorySink for KeySink<'_> {
     fn put(&mut self, id: TileId, bytes: &[u8]) {
-        self.key_of(id);
-        self.family.put(self.key, bytes);
+        self.name_tile(id);
+        self.histories.tiles().put(self.key, bytes);
     }
 
     fn delete(&mut self, id: TileId) {
-        self.key_of(id);
-        self.family.delete(self.key);
+        self.name_tile(id);
+        self.histories.tiles().delete(self.key);
+    }
+
+    fn put_branch(&mut self, id: TileId, bytes: &[u8]) {
+        self.name_branch(id);
+        self.histories.branches().put(self.key, bytes);
+    }
+
+    fn delete_branch(&mut self, id: TileId) {
+        self.name_branch(id);
+        self.histories.branches().delete(self.key);
     }
 }

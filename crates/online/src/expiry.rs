@@ -23,13 +23,13 @@ use crate::draft::{ChangedKey, Draft, KeySink};
 use crate::error::OnlineResult;
 use crate::fold::{Gathered, table_hash};
 use crate::format::{self, LEVEL_FOLDED, TileId};
-use crate::insert::TileSink;
+use crate::insert::HistorySink;
 use crate::key_state::{Folded, KeyState};
 use crate::load::KeyOpener;
 use crate::rows::BlockHeader;
 use crate::shard::Shard;
 use crate::sweep::Sweep;
-use crate::tree::{Expired, expire};
+use crate::tree::{Expired, Gone, expire};
 use crate::view::{ViewRuntime, Views};
 use crate::window::fold_expired;
 use crate::writer::Writer;
@@ -113,6 +113,7 @@ impl Shard {
         format::key_prefix(&mut prefix, id, &key);
         let below = Expired {
             floor,
+            record: state.record(),
             opens_cut: true,
         };
         let mut opener = KeyOpener::new(&self.database, view, &key);
@@ -156,7 +157,11 @@ pub(crate) fn expire_key(
     let mut folded = None;
     let (mut tiles, mut newest, mut memory) = (0, Micros::MIN, 0);
     let mut sink = KeySink::new(&mut draft.batch, prefix);
-    state.roots = expire(&state.roots, expired, opener, &mut |tile| {
+    state.roots = expire(&state.roots, expired, opener, &mut |gone| {
+        let tile = match gone {
+            Gone::Tile(tile) => tile,
+            Gone::Record(id) => return sink.delete_branch(id),
+        };
         invariant!(
             ExpiryBelowFloor,
             tile.max_us() < floor,

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use forebay_core::PortError;
+use forebay_core::invariant;
 use forebay_core::memory::Reservation;
 use forebay_core::time::Micros;
 
@@ -21,7 +22,7 @@ use crate::stats::Counters;
 use crate::table::{ENTRY_BYTES, Table};
 use crate::tree::{Node, Opener, Stub};
 use crate::view::ViewRuntime;
-use crate::window::{Missing, Need, evaluate, make_states};
+use crate::window::{Missing, Need, evaluate, has_states};
 
 /// The states of some keys of one view, all as of one epoch.
 #[derive(Debug)]
@@ -209,12 +210,17 @@ impl Shard {
             let Some(state) = state.filter(|state| state.known && *at >= t_min_us) else {
                 continue;
             };
-            let Err(Missing(needs)) = evaluate(view, &state, *at) else {
-                continue;
-            };
-            opened.insert(key, row);
-            for need in needs {
-                self.open_stub(view, key, need, (row, &mut *found), memory)?;
+            // What was opened may have stubs in it again: each round gets further down.
+            let mut state = Some(state);
+            while let Some(whole) = state.take() {
+                let Err(Missing(needs)) = evaluate(view, &whole, *at) else {
+                    continue;
+                };
+                opened.insert(key, row);
+                for need in needs {
+                    self.open_stub(view, key, need, (row, &mut *found), memory)?;
+                }
+                state = found.states[row].clone();
             }
         }
         Ok(())
@@ -233,17 +239,22 @@ impl Shard {
             return Ok(());
         };
         let held = memory.bytes();
-        memory.grow(need.bytes).map_err(PortError::from)?;
+        if !need.rows {
+            memory.grow(need.bytes).map_err(PortError::from)?;
+        }
         let mut opener = KeyOpener::new(&self.database, view, key);
         let wider = state.with_stub(need.id, |stub| {
-            let subtree = self.of_its_view(view, opener.open(stub))?;
             if need.rows {
-                return Ok(subtree);
+                return self.of_its_view(view, opener.open(stub));
             }
-            make_states(view, &subtree);
-            Ok(Arc::new(Node::Stub(Stub::of(&subtree))))
+            let subtree = self.of_its_view(view, opener.open_whole(stub))?;
+            Ok(stub_with_states(view, subtree))
         })?;
-        if !need.rows {
+        if need.rows {
+            // How much it is shows when it is read: one part too many is dropped again.
+            let grown = wider.memory_bytes.saturating_sub(state.memory_bytes);
+            memory.grow(grown).map_err(PortError::from)?;
+        } else {
             memory.shrink_to(held);
         }
         *state = Arc::new(wider);
@@ -251,4 +262,14 @@ impl Shard {
         found.spans += opener.opened;
         Ok(())
     }
+}
+
+/// A stub with the merged states of `subtree`, all of whose rows were read for them.
+fn stub_with_states(view: &ViewRuntime, subtree: Arc<Node>) -> Arc<Node> {
+    let Node::Branch(branch) = subtree.as_ref() else {
+        return subtree;
+    };
+    let whole = has_states(view, branch);
+    invariant!(StatesOfWhole, whole, "a stub below an opened one");
+    Arc::new(Node::Stub(Stub::of(branch)))
 }

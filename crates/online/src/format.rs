@@ -21,6 +21,7 @@
 //! | `meta` | `horizon/` id u32 BE | greatest event time that was dropped or has expired, late rows, topics; of a view that is set aside the reason |
 //! | `tile` | view id u32 BE, entity key, level u8, start i64 BE sign flipped, sub u32 BE | rows of one tile ([`crate::rows`]) |
 //! | `tile` | the same with level [`LEVEL_FOLDED`], start 0, sub 0 | states of all expired rows of lifetime windows |
+//! | `branch` | view id u32 BE, entity key, start i64 BE sign flipped, sub u32 BE, 255 - level u8 | what a branch of many tiles has, and the states of its rows (`branch.rs`) |
 //! | `presence` | view id u32 BE, entity key | newest event time among rows that no tile holds |
 //! | `pending` | sequence u64 BE | a pending score |
 //! | `outbox` | sequence u64 BE | a finished record and the prediction that it carries |
@@ -44,6 +45,10 @@ use forebay_core::time::Micros;
 use forebay_core::view::ViewId;
 use forebay_core::watermark::{Bound, Hold, MarkFact, MarkRecord};
 
+pub(crate) use branch::{
+    BranchRecord, behind_branches, branches_below, branches_of_key, parse_branch_key,
+    push_branch_suffix,
+};
 pub(crate) use fill::{decode_fill, encode_fill, fill_key};
 pub(crate) use queue::{
     decode_outbox, decode_pending, decode_unscored, encode_outbox, encode_pending, encode_unscored,
@@ -51,6 +56,7 @@ pub(crate) use queue::{
 };
 pub(crate) use topic::{decode_topic, encode_topic, topic_key};
 
+mod branch;
 mod fill;
 mod queue;
 #[cfg(test)]
@@ -58,13 +64,14 @@ mod tests;
 mod topic;
 
 /// Column families, in the order in which they are opened.
-pub(crate) const FAMILIES: [&str; 6] = [
+pub(crate) const FAMILIES: [&str; 7] = [
     FAMILY_META,
     FAMILY_TILE,
     FAMILY_PRESENCE,
     FAMILY_PENDING,
     FAMILY_OUTBOX,
     FAMILY_UNSCORED,
+    FAMILY_BRANCH,
 ];
 pub(crate) const FAMILY_META: &str = "meta";
 pub(crate) const FAMILY_TILE: &str = "tile";
@@ -72,6 +79,8 @@ pub(crate) const FAMILY_PRESENCE: &str = "presence";
 pub(crate) const FAMILY_PENDING: &str = "pending";
 pub(crate) const FAMILY_OUTBOX: &str = "outbox";
 pub(crate) const FAMILY_UNSCORED: &str = "unscored";
+/// A store that was made before it there was gets it when it is opened.
+pub(crate) const FAMILY_BRANCH: &str = "branch";
 
 pub(crate) const META_STORE: &[u8] = b"store";
 pub(crate) const META_LOG: &[u8] = b"log";
@@ -89,7 +98,7 @@ pub(crate) const META_MARK: &[u8] = b"mark/";
 const MARK_BOUND: u8 = 1;
 const MARK_HOLD: u8 = 2;
 
-/// Version code of every record but tiles and the outbox's. 0 is reserved; 1 (progress of all
+/// Version code of every record but tiles, branches and the outbox's. 0 is reserved; 1 (progress of all
 /// partitions in one record) and 2 (progress without the last record) are retired.
 const RECORD_VERSION: u8 = 3;
 /// Version codes of a horizon, and of one whose view is set aside: a build that knows nothing of

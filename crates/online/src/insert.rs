@@ -1,6 +1,7 @@
 //! Insertion of new rows into the tree of a key: how [`crate::tree`] changes. `commit` hands over
-//! the rows of an epoch, sorted; changed tiles go to a [`TileSink`], which puts them into the
-//! epoch's batch. A span whose rows are on disk alone is read before rows are inserted into it.
+//! the rows of an epoch, sorted; changed tiles go to a [`HistorySink`], which puts them into the
+//! epoch's batch. A span whose rows are on disk alone is read before rows are inserted into it, and
+//! the record of a branch goes that gets rows.
 //!
 //! New rows, sorted by place (time, partition, offset), are cut by root and then by child down to a
 //! tile or an empty place. There they are merged with the tile's rows. Where rows part from what
@@ -23,22 +24,24 @@ use crate::error::OnlineResult;
 use crate::fold::{FoldColumns, NewRow};
 use crate::format::TileId;
 use crate::rows::{ColumnKind, RowBuffer};
-use crate::tree::{
-    Branch, FANOUT, LEVEL_INSTANT, LEVEL_ROOT, Node, Opener, TILE_MAX_ROWS, Tile, around, digit,
-    id_of, mix, root_start,
-};
+use crate::span::{FANOUT, LEVEL_INSTANT, LEVEL_ROOT, around, digit, id_of, mix, root_start};
+use crate::tree::{Branch, Node, Opener, Record, TILE_MAX_ROWS, Tile};
 
 /// The node of `level` that holds `row`.
 fn span_of(level: u8, row: &NewRow) -> TileId {
     id_of(level, row.time, mix(row.partition, row.offset))
 }
 
-/// Where changed tiles go.
-pub(crate) trait TileSink {
+/// Where the changed records of a key's history go.
+pub(crate) trait HistorySink {
     /// Write a tile.
     fn put(&mut self, id: TileId, bytes: &[u8]);
     /// Remove one that was written before.
     fn delete(&mut self, id: TileId);
+    /// Write the record of a branch.
+    fn put_branch(&mut self, id: TileId, bytes: &[u8]);
+    /// Remove one that was written before.
+    fn delete_branch(&mut self, id: TileId);
 }
 
 /// What an insertion reads and reuses.
@@ -52,6 +55,8 @@ pub(crate) struct Inserter<'a, S, O> {
     pub(crate) block: &'a mut Vec<u8>,
     pub(crate) sink: &'a mut S,
     pub(crate) opener: &'a mut O,
+    /// Of branches that get rows.
+    pub(crate) record: Record,
     /// Growth of the key's memory so far.
     pub(crate) memory_change: isize,
     /// Rows that were there already.
@@ -60,7 +65,7 @@ pub(crate) struct Inserter<'a, S, O> {
     pub(crate) tiles: u64,
 }
 
-impl<S: TileSink, O: Opener> Inserter<'_, S, O> {
+impl<S: HistorySink, O: Opener> Inserter<'_, S, O> {
     /// Insert `new`, sorted by place and not empty, into the sorted `roots` of a key.
     pub(crate) fn insert_all(
         &mut self,
@@ -108,6 +113,9 @@ impl<S: TileSink, O: Opener> Inserter<'_, S, O> {
                 self.insert_beside(&subtree, new)
             }
             Node::Branch(branch) if level == own.level => {
+                if branch.record == Record::OnDisk {
+                    self.sink.delete_branch(own);
+                }
                 self.insert_below(own, branch.children.clone(), new)
             }
             _ => {
@@ -133,7 +141,11 @@ impl<S: TileSink, O: Opener> Inserter<'_, S, O> {
             children[at] = Some(child);
             Ok(())
         })?;
-        Ok(Arc::new(Node::Branch(Branch::new(id, children))))
+        Ok(Arc::new(Node::Branch(Branch::new(
+            id,
+            children,
+            self.record,
+        ))))
     }
 
     /// Rows of a tile and new rows together: one tile again, or a branch of tiles.
@@ -210,7 +222,7 @@ impl<S: TileSink, O: Opener> Inserter<'_, S, O> {
             let (time, partition, offset) = self.scratch.place(group[0]);
             *child = Some(self.build(id_of(id.level - 1, time, mix(partition, offset)), &group));
         }
-        Branch::join(id, children).expect("an order is not empty")
+        Branch::join(id, children, self.record).expect("an order is not empty")
     }
 }
 

@@ -14,7 +14,7 @@ use forebay_core::view::FeatureStatus;
 use crate::error::OnlineResult;
 use crate::format::TileId;
 use crate::stub::{Places, change_stub, memory_bytes, trim, trimmed_bytes};
-use crate::tree::{Node, Stub, Tile, assemble};
+use crate::tree::{Node, Record, Stub, assemble};
 
 /// States, over the partials of a view's lifetime windows, of the rows that have expired.
 #[derive(Debug, Clone)]
@@ -65,6 +65,8 @@ pub(crate) struct KeyState {
     places: Places,
     /// Insertions since rows last went to each of them.
     unused: [u8; 2],
+    /// Insertions since it was loaded.
+    insertions: u32,
     /// Upper bound of the memory of its tree, bytes.
     pub(crate) memory_bytes: usize,
     /// The last finished answer.
@@ -73,21 +75,23 @@ pub(crate) struct KeyState {
 
 impl KeyState {
     /// From what the disk holds of a known key.
-    pub(crate) fn from_tiles(
-        tiles: Vec<Tile>,
+    pub(crate) fn from_nodes(
+        nodes: Vec<Node>,
         partials: usize,
         gone_newest_us: Option<Micros>,
         folded: Option<Folded>,
     ) -> Self {
+        let roots = assemble(nodes);
         Self {
-            memory_bytes: tiles.iter().map(|tile| tile.memory_bytes(partials)).sum(),
-            roots: assemble(tiles),
+            memory_bytes: memory_bytes(&roots, partials),
+            roots,
             folded: folded.map(Arc::new),
             gone_newest_us,
             known: true,
             partials,
             places: [Micros::MAX; 2],
             unused: [0; 2],
+            insertions: 0,
             hot: ArcSwapOption::empty(),
         }
     }
@@ -102,6 +106,7 @@ impl KeyState {
             partials: self.partials,
             places: self.places,
             unused: self.unused,
+            insertions: self.insertions,
             memory_bytes: self.memory_bytes,
             hot: ArcSwapOption::empty(),
         }
@@ -109,6 +114,7 @@ impl KeyState {
 
     /// Rows up to `time` were inserted: the place that is nearer moves there.
     pub(crate) fn arrive(&mut self, time: Micros) {
+        self.insertions = self.insertions.wrapping_add(1);
         if self.roots.is_empty() {
             self.places = [time; 2];
         }
@@ -126,10 +132,28 @@ impl KeyState {
     /// The same rows with those alone in memory that lie where rows arrive; None where that frees
     /// too little.
     pub(crate) fn trimmed(&self) -> Option<Self> {
-        let memory_bytes = trimmed_bytes(&self.roots, self.places, self.partials);
-        let freed = self.memory_bytes.saturating_sub(memory_bytes);
-        let frees = freed > 0 && freed.saturating_mul(TRIM_LEAST_PART) >= self.memory_bytes;
-        frees.then(|| self.with_roots(trim(&self.roots, self.places), memory_bytes))
+        let frees = |memory_bytes: usize| {
+            let freed = self.memory_bytes.saturating_sub(memory_bytes);
+            freed > 0 && freed.saturating_mul(TRIM_LEAST_PART) >= self.memory_bytes
+        };
+        if !frees(trimmed_bytes(&self.roots, self.places, self.partials)) {
+            return None;
+        }
+        let roots = trim(&self.roots, self.places);
+        let memory_bytes = memory_bytes(&roots, self.partials);
+        frees(memory_bytes).then(|| self.with_roots(roots, memory_bytes))
+    }
+
+    /// What a branch is noted to have that its last insertion changed.
+    pub(crate) fn record(&self) -> Record {
+        Record::None {
+            since: self.insertions,
+        }
+    }
+
+    /// Where its last rows went.
+    pub(crate) fn places(&self) -> Places {
+        self.places
     }
 
     /// The same rows with what `change` makes of the stub `id`.

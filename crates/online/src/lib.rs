@@ -16,6 +16,7 @@
 
 mod answers;
 mod aside;
+mod closing;
 mod commit;
 mod damage;
 mod database;
@@ -41,6 +42,7 @@ mod queue;
 mod rocks_options;
 mod rows;
 mod shard;
+mod span;
 mod stats;
 mod store;
 mod stub;

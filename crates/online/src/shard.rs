@@ -277,6 +277,7 @@ impl Shard {
         let (from, to) = format::view_range(view);
         let mut batch = self.database.batch(RECORD_BYTES)?;
         batch.delete_range(format::FAMILY_TILE, &from, &to);
+        batch.delete_range(format::FAMILY_BRANCH, &from, &to);
         batch.delete_range(format::FAMILY_PRESENCE, &from, &to);
         batch.delete(format::FAMILY_META, &format::horizon_key(view));
         batch.delete(format::FAMILY_META, &format::fill_key(view));

@@ -28,6 +28,10 @@ macro_rules! counters {
             pub history_changes: u64,
             /// Outbox records that are not cleared.
             pub outbox_records: u64,
+            /// Tiles read from disk for keys.
+            pub tiles_read: u64,
+            /// Records of branches read from disk for keys.
+            pub branches_read: u64,
         }
 
         impl Counters {
@@ -133,6 +137,8 @@ counters! {
     keys_loaded,
     /// Parts of a key's history read from disk.
     spans_loaded,
+    /// Records of branches written: what a key is read in parts by.
+    branches_written,
     /// Rows answered by copying a finished row.
     hot_hits,
     /// Rows computed from tiles.

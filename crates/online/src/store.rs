@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwap;
 use forebay_core::bytes::BytesError;
@@ -102,6 +103,8 @@ impl RocksStore {
             drop(table);
             shard.database.add_sizes(&mut stats.rocksdb);
             stats.outbox_records += shard.queue.lock().outbox_len();
+            stats.tiles_read += shard.database.tiles_read.load(Ordering::Relaxed);
+            stats.branches_read += shard.database.branches_read.load(Ordering::Relaxed);
         }
         stats
     }

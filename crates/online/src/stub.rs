@@ -5,9 +5,10 @@
 //!
 //! A stub says where on disk its rows are, and keeps their merged states, if they were known. What
 //! needs its rows opens it: an insertion into its span, a window that begins or ends inside it, an
-//! expiry. The tiles are read by `load` and become the subtree that the stub stands for. A window
-//! that has all of its rows inside needs their merged states alone: they are read once, and stay
-//! with the stub.
+//! expiry. `load` reads the subtree that the stub stands for, with stubs in it in the place of
+//! branches that have records on disk, so that what is read is a path and not a span. A window that
+//! has all of its rows inside needs their merged states alone: where the stub has none they are made
+//! from its rows once, and stay with it. A key that is not in memory is loaded in the same way.
 //!
 //! # Invariants
 //!
@@ -15,6 +16,8 @@
 //!   opens stubs before it writes; a reader opens them while no epoch can be published (`find`). So
 //!   nothing enters the table that does not belong to its epoch.
 //! * Its span is that of the node it took the place of, so a tree has the same shape with it.
+//! * The record of a branch says what the branch has: a commit that changes it deletes the record in
+//!   its batch. Which branches have one decides how much is read, never what.
 
 use std::sync::Arc;
 
@@ -22,7 +25,8 @@ use forebay_core::time::Micros;
 
 use crate::error::OnlineResult;
 use crate::format::TileId;
-use crate::tree::{Node, Stub, around, digit, root_start};
+use crate::span::{around, digit, root_start};
+use crate::tree::{Node, Stub};
 
 /// Event times around which rows arrive: of events and of a fill, or of rows that are late.
 pub(crate) type Places = [Micros; 2];
@@ -72,17 +76,16 @@ fn trim_beside(node: &Arc<Node>, near: Near) -> Arc<Node> {
         Node::Branch(branch) if near.has(node) => {
             let near = Near::among(branch.children(), near.places);
             let trimmed = |child: &Arc<Node>| trim_beside(child, near);
-            branch.with_children(std::array::from_fn(|at| {
-                branch.children[at].as_ref().map(trimmed)
-            }))
+            let children = std::array::from_fn(|at| branch.children[at].as_ref().map(trimmed));
+            Arc::new(Node::Branch(branch.with_children(children)))
         }
-        Node::Branch(_) => Arc::new(Node::Stub(Stub::of(node))),
+        Node::Branch(branch) => Arc::new(Node::Stub(Stub::of(branch))),
         // A tile takes hardly more than its stub.
         Node::Tile(_) | Node::Stub(_) => Arc::clone(node),
     }
 }
 
-/// What [`memory_bytes`] is of [`trim`]'s nodes.
+/// What [`memory_bytes`] is of [`trim`]'s nodes, at least: without the states of new stubs.
 pub(crate) fn trimmed_bytes(roots: &[Arc<Node>], places: Places, partials: usize) -> usize {
     let near = Near::among(roots.iter(), places);
     let bytes = roots.iter().map(|root| bytes_beside(root, near, partials));
@@ -96,9 +99,7 @@ fn bytes_beside(node: &Node, near: Near, partials: usize) -> usize {
             let bytes = |child: &Arc<Node>| bytes_beside(child, near, partials);
             branch.children().map(bytes).sum()
         }
-        Node::Branch(branch) => {
-            Stub::bytes_with(branch.states.get().map(|states| &**states), partials)
-        }
+        Node::Branch(_) => Stub::least_bytes(partials),
         node => node_bytes(node, partials),
     }
 }
@@ -131,7 +132,7 @@ fn change_below(
             };
             let mut children = branch.children.clone();
             children[at] = Some(change_below(child, id, change)?);
-            Ok(branch.with_children(children))
+            Ok(Arc::new(Node::Branch(branch.with_children(children))))
         }
         _ => Ok(Arc::clone(node)),
     }

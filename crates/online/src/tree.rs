@@ -65,31 +65,45 @@
 use std::sync::{Arc, OnceLock};
 
 use forebay_core::aggregate::{Partial, PartialSpec};
+use forebay_core::bytes::BytesError;
 use forebay_core::invariant;
 use forebay_core::time::Micros;
 
 use crate::error::OnlineResult;
-use crate::format::TileId;
+use crate::format::{Decoded, TileId};
 use crate::rows::RowView;
+use crate::span::{FANOUT, LEVEL_ROOT, around, digit, id_of, is_child, root_start};
+use crate::view::ViewRuntime;
 
 pub(crate) use crate::rows::TILE_MAX_ROWS;
-/// Children of a branch; part of the format through the levels.
-pub(crate) const FANOUT: usize = 4;
-/// Level whose nodes cover one microsecond.
-pub(crate) const LEVEL_INSTANT: u8 = 16;
-/// Level of the roots: 4^21 microseconds.
-pub(crate) const LEVEL_ROOT: u8 = LEVEL_INSTANT + 21;
 /// Memory of a node beside its rows and states, bytes: the reference-counted box, the header and
 /// the allocator's share.
 const NODE_BYTES: usize = 128;
 
-/// Spreads the rows of one microsecond: the upper half of a splitmix64 step. Part of the format.
-pub(crate) fn mix(partition: i32, offset: i64) -> u32 {
-    let mut x = (offset as u64) ^ (u64::from(partition as u32)).rotate_left(40);
-    x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    ((x ^ (x >> 31)) >> 32) as u32
+/// From so many tiles on a branch gets a record on disk, by which a key is read in parts.
+pub(crate) const RECORD_MIN_TILES: usize = 16;
+
+/// Insertions elsewhere after which a branch gets its record: rows that are a little late come
+/// before that.
+pub(crate) const REST_INSERTIONS: u32 = 8;
+
+/// Whether a branch has a record on disk that says what it has (`closing` writes it).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Record {
+    /// It has none; the insertion of its key, by number, that changed it last.
+    None { since: u32 },
+    /// What it says is what the branch has.
+    OnDisk,
+    /// It has none: its states are too large for one.
+    TooLarge,
+}
+
+impl Record {
+    /// Of a branch that was put together from its tiles: it has rested, else a key that memory
+    /// drops again and again would be read whole each time.
+    pub(crate) const NEVER: Self = Self::None {
+        since: 0_u32.wrapping_sub(REST_INSERTIONS),
+    };
 }
 
 /// A tile, a branch, or a stub in the place of one.
@@ -118,6 +132,7 @@ pub(crate) struct Branch {
     min_us: Micros,
     max_us: Micros,
     extent: Extent,
+    pub(crate) record: Record,
     pub(crate) states: OnceLock<Box<[Partial]>>,
 }
 
@@ -160,16 +175,20 @@ impl Tile {
 
 impl Branch {
     /// The node that stands for the span `id`: a branch, the only child, or none.
-    pub(crate) fn join(id: TileId, mut children: [Option<Arc<Node>>; FANOUT]) -> Option<Arc<Node>> {
+    pub(crate) fn join(
+        id: TileId,
+        mut children: [Option<Arc<Node>>; FANOUT],
+        record: Record,
+    ) -> Option<Arc<Node>> {
         let mut present = children.iter_mut().filter(|child| child.is_some());
         let first = present.next()?;
         if present.next().is_none() {
             return first.take();
         }
-        Some(Arc::new(Node::Branch(Self::new(id, children))))
+        Some(Arc::new(Node::Branch(Self::new(id, children, record))))
     }
 
-    pub(crate) fn new(id: TileId, children: [Option<Arc<Node>>; FANOUT]) -> Self {
+    pub(crate) fn new(id: TileId, children: [Option<Arc<Node>>; FANOUT], record: Record) -> Self {
         let present = || children.iter().flatten();
         invariant!(
             ChildInsideParent,
@@ -187,8 +206,22 @@ impl Branch {
             extent: present().fold(Extent::default(), |all, child| all.and(child.extent())),
             id,
             children,
+            record,
             states: OnceLock::new(),
         }
+    }
+
+    pub(crate) fn id(&self) -> TileId {
+        self.id
+    }
+
+    /// Event times of its first and its last row.
+    pub(crate) fn ends(&self) -> (Micros, Micros) {
+        (self.min_us, self.max_us)
+    }
+
+    pub(crate) fn extent(&self) -> Extent {
+        self.extent
     }
 
     pub(crate) fn children(&self) -> impl Iterator<Item = &Arc<Node>> {
@@ -196,10 +229,10 @@ impl Branch {
     }
 
     /// The same rows and their states, where `children` hold the same rows as those before.
-    pub(crate) fn with_children(&self, children: [Option<Arc<Node>>; FANOUT]) -> Arc<Node> {
-        let mut branch = Self::new(self.id, children);
+    pub(crate) fn with_children(&self, children: [Option<Arc<Node>>; FANOUT]) -> Self {
+        let mut branch = Self::new(self.id, children, self.record);
         branch.states = self.states.clone();
-        Arc::new(Node::Branch(branch))
+        branch
     }
 }
 
@@ -213,7 +246,7 @@ impl Node {
         }
     }
 
-    fn extent(&self) -> Extent {
+    pub(crate) fn extent(&self) -> Extent {
         match self {
             Self::Tile(tile) => Extent {
                 levels: 1 << tile.id.level,
@@ -259,10 +292,10 @@ impl Node {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Extent {
     /// Levels of its tiles, one bit each: where on disk they are.
-    levels: u64,
-    tiles: usize,
+    pub(crate) levels: u64,
+    pub(crate) tiles: usize,
     /// Bytes of their rows.
-    bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 impl Extent {
@@ -289,41 +322,45 @@ fn node_bytes(partials: usize) -> usize {
 #[derive(Debug)]
 pub(crate) struct Stub {
     pub(crate) id: TileId,
-    extent: Extent,
-    min_us: Micros,
-    max_us: Micros,
-    /// Merged states of its rows, if they were known when it was made.
-    pub(crate) states: Option<Box<[Partial]>>,
+    pub(crate) extent: Extent,
+    pub(crate) min_us: Micros,
+    pub(crate) max_us: Micros,
+    /// Of what it stands for.
+    pub(crate) record: Record,
+    /// Merged states of its rows, encoded, if they were known when it was made: in memory they take
+    /// several times as much.
+    pub(crate) states: Option<Box<[u8]>>,
 }
 
 /// Reads the rows of stubs of one key.
 pub(crate) trait Opener {
-    /// The subtree that `stub` stands for.
+    /// The subtree that `stub` stands for, with stubs in it where branches have records.
     fn open(&mut self, stub: &Stub) -> OnlineResult<Arc<Node>>;
 }
 
 impl Stub {
-    /// A stub in the place of `node`, which keeps the merged states that are known.
-    pub(crate) fn of(node: &Node) -> Self {
-        let states = match node {
-            Node::Tile(tile) => tile.states.get(),
-            Node::Branch(branch) => branch.states.get(),
-            Node::Stub(stub) => stub.states.as_ref(),
-        };
-        let extent = node.extent();
+    /// A stub in the place of `branch`, which keeps the merged states that are known.
+    pub(crate) fn of(branch: &Branch) -> Self {
+        let (id, extent) = (branch.id, branch.extent);
         invariant!(
             StubHasTiles,
-            extent.levels != 0 && extent.levels >> node.id().level <= 1,
-            "{extent:?} of {:?}",
-            node.id()
+            extent.levels != 0 && extent.levels >> id.level <= 1,
+            "{extent:?} of {id:?}"
         );
         Self {
-            id: node.id(),
+            id,
             extent,
-            min_us: node.min_us(),
-            max_us: node.max_us(),
-            states: states.cloned(),
+            min_us: branch.min_us,
+            max_us: branch.max_us,
+            record: branch.record,
+            states: branch.states.get().map(|states| encode_states(states)),
         }
+    }
+
+    /// Merged states of its rows, if it has them.
+    pub(crate) fn states(&self, view: &ViewRuntime) -> Option<Box<[Partial]>> {
+        let states = decode_states(view, self.states.as_deref()?);
+        Some(states.expect("they were encoded here, or checked when they were read"))
     }
 
     /// The levels on which it has tiles.
@@ -331,24 +368,36 @@ impl Stub {
         (0..=self.id.level).filter(|level| self.extent.levels >> level & 1 == 1)
     }
 
-    /// Whether `node` has its span, its ends and its tiles.
-    pub(crate) fn stands_for(&self, node: &Node) -> bool {
+    /// The subtree that it stands for, if that is what `roots` are: one node that has its span, its
+    /// ends and its tiles.
+    pub(crate) fn opened(
+        &self,
+        view: &ViewRuntime,
+        mut roots: Vec<Arc<Node>>,
+    ) -> Option<Arc<Node>> {
+        let mut node = roots.pop().filter(|_| roots.is_empty())?;
         let ends = (node.min_us(), node.max_us());
-        node.id() == self.id && ends == (self.min_us, self.max_us) && node.extent() == self.extent
+        if node.id() != self.id || ends != (self.min_us, self.max_us) {
+            return None;
+        }
+        if node.extent() != self.extent {
+            return None;
+        }
+        if let Some(Node::Branch(branch)) = Arc::get_mut(&mut node) {
+            branch.record = self.record;
+            branch.states = self.states(view).map_or_else(OnceLock::new, OnceLock::from);
+        }
+        Some(node)
     }
 
     /// Upper bound of its memory, bytes, with its share of branches.
     pub(crate) fn memory_bytes(&self, partials: usize) -> usize {
-        Self::bytes_with(self.states.as_deref(), partials)
+        NODE_BYTES + self.states.as_ref().map_or(0, |states| states.len()) + node_bytes(partials)
     }
 
-    /// Upper bound of the memory of a stub with these merged states.
-    pub(crate) fn bytes_with(states: Option<&[Partial]>, partials: usize) -> usize {
-        let states = states.unwrap_or_default().iter();
-        let states: usize = states
-            .map(|state| size_of::<Partial>() + state.heap_bytes())
-            .sum();
-        NODE_BYTES + states + node_bytes(partials)
+    /// What one would take without its states, at least.
+    pub(crate) fn least_bytes(partials: usize) -> usize {
+        NODE_BYTES + node_bytes(partials)
     }
 
     /// Upper bound of the memory of what it stands for, bytes.
@@ -357,113 +406,67 @@ impl Stub {
     }
 }
 
-/// The node of `level` that holds a row.
-pub(crate) fn id_of(level: u8, time: Micros, mix: u32) -> TileId {
-    if level >= LEVEL_INSTANT {
-        let shift = 2 * u32::from(level - LEVEL_INSTANT);
-        TileId {
-            level,
-            start: time >> shift << shift,
-            sub: 0,
-        }
-    } else {
-        let shift = 2 * u32::from(level);
-        TileId {
-            level,
-            start: time,
-            sub: mix >> shift << shift,
-        }
-    }
-}
-
-/// The node of `level` that holds the place at which the span `id` begins.
-pub(crate) fn around(level: u8, id: TileId) -> TileId {
-    id_of(level, id.start, id.sub)
-}
-
-/// The last place, time and hash, of the span `id`.
-pub(crate) fn last_place(id: TileId) -> (Micros, u32) {
-    if id.level >= LEVEL_INSTANT {
-        let width: Micros = 1 << (2 * u32::from(id.level - LEVEL_INSTANT));
-        (id.start.saturating_add(width - 1), u32::MAX)
-    } else {
-        (id.start, id.sub | ((1 << (2 * u32::from(id.level))) - 1))
-    }
-}
-
-/// Whether `id` lies in child number `at` of `parent`.
-fn is_child(id: TileId, parent: TileId, at: usize) -> bool {
-    id.level < parent.level
-        && around(parent.level, id) == parent
-        && digit(parent.level, id.start, || id.sub) == at
-}
-
-/// Which child of a node of `level` holds a row.
-pub(crate) fn digit(level: u8, time: Micros, mix: impl FnOnce() -> u32) -> usize {
-    let bits = if level > LEVEL_INSTANT {
-        (time >> (2 * u32::from(level - LEVEL_INSTANT - 1))) as usize
-    } else {
-        (mix() >> (2 * u32::from(level - 1))) as usize
-    };
-    bits & (FANOUT - 1)
-}
-
-/// The root that a time belongs to.
-pub(crate) fn root_start(time: Micros) -> Micros {
-    id_of(LEVEL_ROOT, time, 0).start
-}
-
-/// Roots from tiles read back from disk, in any order.
-pub(crate) fn assemble(mut tiles: Vec<Tile>) -> Vec<Arc<Node>> {
-    tiles.sort_unstable_by_key(|tile| (tile.id.start, tile.id.sub));
+/// Roots from what was read back from disk, tiles and stubs, in any order.
+pub(crate) fn assemble(mut nodes: Vec<Node>) -> Vec<Arc<Node>> {
+    nodes.sort_unstable_by_key(|node| (node.id().start, node.id().sub));
     let mut roots = Vec::new();
-    let mut rest = tiles;
+    let mut rest = nodes;
     while !rest.is_empty() {
-        let start = root_start(rest[0].id.start);
-        let tail = rest.split_off(rest.partition_point(|tile| root_start(tile.id.start) <= start));
+        let start = root_start(rest[0].id().start);
+        let tail = rest.split_off(rest.partition_point(|n| root_start(n.id().start) <= start));
         roots.extend(assemble_node(rest));
         rest = tail;
     }
     roots
 }
 
-/// The node of `tiles`, which are sorted and of one root.
-fn assemble_node(mut tiles: Vec<Tile>) -> Option<Arc<Node>> {
-    let (first, last) = (tiles.first()?.id, tiles.last()?.id);
+/// The node of `nodes`, which are sorted and of one root.
+fn assemble_node(mut nodes: Vec<Node>) -> Option<Arc<Node>> {
+    let (first, last) = (nodes.first()?.id(), nodes.last()?.id());
     let is_common = |level: &u8| around(*level, first) == around(*level, last);
     let level = (0..LEVEL_ROOT).find(is_common).unwrap_or(LEVEL_ROOT);
-    if tiles.len() == 1 || level == 0 {
+    if nodes.len() == 1 || level == 0 {
         // Two tiles at one place cannot come from this code; keep the first rather than lose both.
-        let first = tiles.swap_remove(0);
-        return Some(Arc::new(Node::Tile(first)));
+        return Some(Arc::new(nodes.swap_remove(0)));
     }
-    let mut groups: [Vec<Tile>; FANOUT] = Default::default();
-    for tile in tiles {
-        let at = digit(level, tile.id.start, || tile.id.sub);
-        groups[at].push(tile);
+    let mut groups: [Vec<Node>; FANOUT] = Default::default();
+    for node in nodes {
+        let at = digit(level, node.id().start, || node.id().sub);
+        groups[at].push(node);
     }
-    Branch::join(around(level, first), groups.map(assemble_node))
+    let children = groups.map(assemble_node);
+    Branch::join(around(level, first), children, Record::NEVER)
 }
 
 /// What of a tree expires: tiles whose newest row lies below `floor`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Expired {
     pub(crate) floor: Micros,
+    /// Of branches that lose tiles by it.
+    pub(crate) record: Record,
     /// Whether stubs are opened that the floor cuts; else they stay until all of their rows lie
     /// below.
     pub(crate) opens_cut: bool,
 }
 
-/// `roots` without what expires; the removed tiles go to `removed`.
+/// What is no longer as it is on disk.
+#[derive(Debug)]
+pub(crate) enum Gone<'a> {
+    Tile(&'a Tile),
+    /// The record of a branch.
+    Record(TileId),
+}
+
+/// `roots` without what expires; what goes with that is told to `gone`.
 pub(crate) fn expire(
     roots: &[Arc<Node>],
     expired: Expired,
     opener: &mut impl Opener,
-    removed: &mut impl FnMut(&Tile),
+    gone: &mut impl FnMut(Gone<'_>),
 ) -> OnlineResult<Vec<Arc<Node>>> {
     let mut kept = Vec::with_capacity(roots.len());
     for root in roots {
-        kept.extend(expire_node(root, expired, opener, removed)?);
+        kept.extend(expire_node(root, expired, opener, gone)?);
     }
     Ok(kept)
 }
@@ -472,19 +475,19 @@ fn expire_node(
     node: &Arc<Node>,
     expired: Expired,
     opener: &mut impl Opener,
-    removed: &mut impl FnMut(&Tile),
+    gone: &mut impl FnMut(Gone<'_>),
 ) -> OnlineResult<Option<Arc<Node>>> {
     if node.min_us() >= expired.floor {
         return Ok(Some(Arc::clone(node)));
     }
     match node.as_ref() {
         Node::Tile(tile) if tile.max_us < expired.floor => {
-            removed(tile);
+            gone(Gone::Tile(tile));
             Ok(None)
         }
         Node::Tile(_) => Ok(Some(Arc::clone(node))),
         Node::Stub(stub) if stub.max_us < expired.floor || expired.opens_cut => {
-            expire_node(&opener.open(stub)?, expired, opener, removed)
+            expire_node(&opener.open(stub)?, expired, opener, gone)
         }
         Node::Stub(_) => Ok(Some(Arc::clone(node))),
         Node::Branch(branch) => {
@@ -492,14 +495,16 @@ fn expire_node(
             let mut children = [const { None }; FANOUT];
             for (place, child) in children.iter_mut().zip(&branch.children) {
                 let Some(child) = child else { continue };
-                *place = expire_node(child, expired, opener, removed)?;
+                *place = expire_node(child, expired, opener, gone)?;
                 changed |= place.as_ref().is_none_or(|kept| !Arc::ptr_eq(kept, child));
             }
-            Ok(if changed {
-                Branch::join(branch.id, children)
-            } else {
-                Some(Arc::clone(node))
-            })
+            if !changed {
+                return Ok(Some(Arc::clone(node)));
+            }
+            if branch.record == Record::OnDisk {
+                gone(Gone::Record(branch.id));
+            }
+            Ok(Branch::join(branch.id, children, expired.record))
         }
     }
 }
@@ -507,4 +512,23 @@ fn expire_node(
 /// States of no row.
 pub(crate) fn empty_states(specs: &[PartialSpec]) -> Box<[Partial]> {
     specs.iter().map(Partial::new).collect()
+}
+
+/// `states`, one behind the other.
+pub(crate) fn encode_states(states: &[Partial]) -> Box<[u8]> {
+    let mut bytes = Vec::new();
+    states.iter().for_each(|state| state.encode(&mut bytes));
+    bytes.into()
+}
+
+/// See [`encode_states`].
+pub(crate) fn decode_states(view: &ViewRuntime, mut bytes: &[u8]) -> Decoded<Box<[Partial]>> {
+    let specs = view.spec.partials.iter();
+    let states = specs.map(|spec| Partial::decode(spec, &mut bytes));
+    let states = states.collect::<Result<Box<[_]>, _>>();
+    let states = states.map_err(|error| BytesError::from(error.message().to_owned()))?;
+    match bytes.len() {
+        0 => Ok(states),
+        extra => Err(BytesError::Long { extra }),
+    }
 }

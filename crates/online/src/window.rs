@@ -4,6 +4,8 @@
 //!
 //! Pure: nothing here locks, reads the disk or a clock.
 
+use std::borrow::Cow;
+
 use forebay_core::aggregate::{Partial, PartialSpec, RowOrder, Rows};
 use forebay_core::invariant;
 use forebay_core::time::Micros;
@@ -274,10 +276,15 @@ fn need(view: &ViewRuntime, stub: &Stub, rows: bool) -> Need {
     }
 }
 
-/// Make the merged states of `node`, all of whose rows are in memory.
-pub(crate) fn make_states(view: &ViewRuntime, node: &Node) {
-    let whole = node_states(view, node, &mut Vec::new()).is_some();
-    invariant!(StatesOfWhole, whole, "a stub below an opened one");
+/// Make the merged states of `branch`, unless rows below it are on disk alone whose states nobody
+/// has; returns whether it has them.
+pub(crate) fn has_states(view: &ViewRuntime, branch: &Branch) -> bool {
+    if branch.states.get().is_none()
+        && let Some(states) = branch_states(view, branch, &mut Vec::new())
+    {
+        branch.states.get_or_init(|| states);
+    }
+    branch.states.get().is_some()
 }
 
 /// Merged states of all partials over a whole node, made on first use; None where rows below it
@@ -286,25 +293,26 @@ fn node_states<'a>(
     view: &ViewRuntime,
     node: &'a Node,
     missing: &mut Vec<Need>,
-) -> Option<&'a [Partial]> {
+) -> Option<Cow<'a, [Partial]>> {
     match node {
-        Node::Tile(tile) => Some(tile.states.get_or_init(|| {
+        Node::Tile(tile) => Some(Cow::Borrowed(tile.states.get_or_init(|| {
             let mut states = empty_states(&view.spec.partials);
             fold_tile(view, tile, &mut states);
             states
-        })),
+        }))),
         Node::Stub(stub) => {
-            if stub.states.is_none() {
+            let states = stub.states(view);
+            if states.is_none() {
                 missing.push(need(view, stub, false));
             }
-            stub.states.as_deref()
+            states.map(|states| Cow::Owned(states.into_vec()))
         }
         Node::Branch(branch) => {
             if let Some(states) = branch.states.get() {
-                return Some(states);
+                return Some(Cow::Borrowed(states));
             }
             let states = branch_states(view, branch, missing)?;
-            Some(branch.states.get_or_init(|| states))
+            Some(Cow::Borrowed(branch.states.get_or_init(|| states)))
         }
     }
 }
@@ -322,7 +330,7 @@ fn branch_states(
             child => match node_states(view, child, missing) {
                 Some(theirs) => states
                     .iter_mut()
-                    .zip(theirs)
+                    .zip(theirs.iter())
                     .for_each(|(mine, theirs)| mine.merge(theirs)),
                 None => is_whole = false,
             },

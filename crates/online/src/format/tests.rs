@@ -52,7 +52,9 @@ fn hold() -> MarkRecord {
 
 #[test]
 fn golden_names_of_families_and_of_records_of_one_key() {
-    let families = ["meta", "tile", "presence", "pending", "outbox", "unscored"];
+    let families = [
+        "meta", "tile", "presence", "pending", "outbox", "unscored", "branch",
+    ];
     assert_eq!(FAMILIES, families);
     let records = [
         META_STORE,

@@ -176,6 +176,33 @@ fn a_sweep_that_meets_damage_sets_the_view_aside_for_as_long_as_it_is_there() {
     assert_eq!(aside(&reopen()), []);
 }
 
+/// The records by which a long history is read in parts.
+#[test]
+fn a_damaged_record_of_a_branch_sets_its_view_aside_alone() {
+    let (views, settings) = (views(), options(1, 1_000_000));
+    let [damaged, other] = &views;
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let reopen = || open(directory.path(), &settings, &views);
+    let mut log = events("busy", 0..2_000);
+    let store = reopen();
+    for epoch in log.chunks(40) {
+        commit_all(&store, &views, epoch);
+    }
+    drop(store);
+    let of_view = |key: &[u8]| key.starts_with(&damaged.id.to_be_bytes());
+    assert!(change(directory.path(), "branch", of_view, garble) > 0);
+
+    let store = reopen();
+    assert_refused(&store, damaged, "busy", "a branch cannot be decoded");
+    assert_values(&store, other, &log, "busy", 20_000);
+    let more = events("busy", 2_000..2_001);
+    commit_all(&store, &views, &more);
+    log.extend(more);
+    let found: Vec<ViewId> = aside(&store).iter().map(|damage| damage.0).collect();
+    assert_eq!(found, [damaged.id]);
+    assert_values(&store, other, &log, "busy", 20_020);
+}
+
 /// One commit meets damage of two views.
 #[test]
 fn each_damaged_view_is_set_aside_and_the_rest_of_the_commit_is_applied() {

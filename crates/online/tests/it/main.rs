@@ -14,6 +14,7 @@ mod forgotten;
 mod growth;
 mod memory;
 mod model;
+mod parts;
 mod pending;
 mod power;
 mod queue;

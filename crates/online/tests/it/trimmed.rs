@@ -88,7 +88,7 @@ proptest! {
 }
 
 /// Events of `keys` keys in turn, each with a history of its own, in the order of time.
-fn in_turn(keys: i64, offsets: std::ops::Range<i64>) -> Vec<Event> {
+pub(crate) fn in_turn(keys: i64, offsets: std::ops::Range<i64>) -> Vec<Event> {
     let event = |offset: i64| Event {
         partition: 0,
         offset,
