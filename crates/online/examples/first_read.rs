@@ -1,6 +1,6 @@
 //! How long the first read of a key of many events takes after a restart, and what it reads: a
-//! million events of one key over 30 days, seven functions over an hour, a day, 30 days and all. One
-//! line to standard output for each step:
+//! million events of one key over 30 days, seven functions over an hour, a day, 30 days and all.
+//! One line to standard output for each step:
 //!
 //!     cargo run --release -p forebay-online --example first_read [EVENTS]
 

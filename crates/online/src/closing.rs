@@ -15,28 +15,30 @@ use forebay_core::time::Micros;
 
 use crate::format::{BranchRecord, TileId};
 use crate::insert::HistorySink;
-use crate::key_state::KeyState;
+use crate::key_state::Tree;
 use crate::span::last_place;
 use crate::stub::Places;
-use crate::tree::{Branch, Extent, Node, RECORD_MIN_TILES, REST_INSERTIONS, Record, Stub, encode_states};
+use crate::tree::{
+    Branch, Extent, Node, RECORD_MIN_TILES, REST_INSERTIONS, Record, Stub, encode_states,
+};
 use crate::view::ViewRuntime;
 use crate::window::has_states;
 
-/// States of up to so many bytes go into a record; larger ones only where they are at most this part
-/// (1 in N) of the tiles that they are of.
+/// States of up to so many bytes go into a record; larger ones only where they are at most this
+/// part (1 in N) of the tiles that they are of.
 const STATES_SMALL_BYTES: usize = 512;
 const STATES_PART: usize = 8;
 
-/// Close the branches of `state` that rows have left; returns how many got a record.
-pub(crate) fn close(view: &ViewRuntime, state: &mut KeyState, sink: &mut impl HistorySink) -> u64 {
+/// Close the branches of `tree` that rows have left; returns how many got a record.
+pub(crate) fn close(view: &ViewRuntime, tree: &mut Tree, sink: &mut impl HistorySink) -> u64 {
     let mut closing = Closing {
         view,
-        places: state.places(),
-        now: state.record(),
+        places: tree.places(),
+        now: tree.record(),
         sink,
         written: 0,
     };
-    for root in &mut state.roots {
+    for root in &mut tree.roots {
         if root.extent().tiles >= RECORD_MIN_TILES
             && let Some(closed) = closing.visit(root)
         {

@@ -108,7 +108,6 @@ use crate::progress::Progression;
 use crate::queue::Queue;
 use crate::shard::Shard;
 use crate::stats::{Counters, nanos};
-use crate::tree::Expired;
 use crate::view::Views;
 use crate::work::Work;
 use crate::writer::Writer;
@@ -241,11 +240,7 @@ impl Shard {
             self.of_view(view, inserted)?;
             prefix.truncate(format::prefix_len(dirty.key));
             if let Some(floor) = draft.floors.of(view.id) {
-                let below = Expired {
-                    floor,
-                    record: state.record(),
-                    opens_cut: false,
-                };
+                let below = (floor, false);
                 let expired =
                     expire_key(writer, draft, &mut state, below, &mut prefix, &mut opener);
                 self.of_view(view, expired)?;
@@ -253,17 +248,19 @@ impl Shard {
             }
             self.count_opened(&opener);
             let mut sink = KeySink::new(&mut draft.batch, &mut prefix);
-            let branches = close(&dirty.view, &mut state, &mut sink);
-            draft.counts.branches += branches;
+            let mut tree = state.take_tree(view.partials.len());
+            draft.counts.branches += close(&dirty.view, &mut tree, &mut sink);
+            state.put_tree(tree);
             prefix.truncate(format::prefix_len(dirty.key));
-            state.gone_newest_us = state.gone_newest_us.max(dirty.late_us);
-            if !state.known || state.gone_newest_us != before.gone_newest_us {
+            state.pack();
+            state.lose(dirty.late_us);
+            if !state.known || state.gone_newest_us() != before.gone_newest_us() {
                 draft.counts.created += u64::from(!state.known);
                 state.known = true;
                 draft.batch.put(
                     format::FAMILY_PRESENCE,
                     &prefix,
-                    &format::encode_presence(state.gone_newest_us),
+                    &format::encode_presence(state.gone_newest_us()),
                 );
             }
             let key = std::borrow::Cow::Borrowed(dirty.key);
@@ -507,9 +504,9 @@ fn insert_key(
     if new.is_empty() {
         return Ok(());
     }
-    state.partials = dirty.view.spec.partials.len();
+    let mut tree = state.take_tree(dirty.view.spec.partials.len());
     if let Some(newest) = new.last() {
-        state.arrive(newest.time);
+        tree.arrive(newest.time);
     }
     let mut sink = KeySink::new(&mut draft.batch, prefix);
     let mut inserter = Inserter {
@@ -522,18 +519,19 @@ fn insert_key(
         block: &mut writer.block,
         sink: &mut sink,
         opener,
-        record: state.record(),
+        record: tree.record(),
         memory_change: 0,
         duplicates: 0,
         tiles: 0,
     };
-    inserter.insert_all(&mut state.roots, new)?;
+    inserter.insert_all(&mut tree.roots, new)?;
     let change = inserter.memory_change;
     draft.counts.duplicates += inserter.duplicates;
     draft.counts.tiles += inserter.tiles;
     draft.counts.folded += new.len() as u64 - inserter.duplicates;
-    state.grow_by(opener.take_memory_change());
-    state.grow_by(change);
+    tree.grow_by(opener.take_memory_change());
+    tree.grow_by(change);
+    state.put_tree(tree);
     Ok(())
 }
 

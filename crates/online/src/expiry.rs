@@ -29,7 +29,7 @@ use crate::load::KeyOpener;
 use crate::rows::BlockHeader;
 use crate::shard::Shard;
 use crate::sweep::Sweep;
-use crate::tree::{Expired, Gone, expire};
+use crate::tree::{Expired, Gone, Node, encode_states, expire};
 use crate::view::{ViewRuntime, Views};
 use crate::window::fold_expired;
 use crate::writer::Writer;
@@ -111,19 +111,22 @@ impl Shard {
         };
         let mut prefix = Vec::new();
         format::key_prefix(&mut prefix, id, &key);
-        let below = Expired {
-            floor,
-            record: state.record(),
-            opens_cut: true,
-        };
         let mut opener = KeyOpener::new(&self.database, view, &key);
-        expire_key(writer, draft, &mut state, below, &mut prefix, &mut opener)?;
+        expire_key(
+            writer,
+            draft,
+            &mut state,
+            (floor, true),
+            &mut prefix,
+            &mut opener,
+        )?;
+        state.pack();
         self.count_opened(&opener);
         prefix.truncate(format::prefix_len(&key));
         draft.batch.put(
             format::FAMILY_PRESENCE,
             &prefix,
-            &format::encode_presence(state.gone_newest_us),
+            &format::encode_presence(state.gone_newest_us()),
         );
         // Not in memory now, it may be when this commit is published: a read may load it meanwhile.
         draft.changed.push(ChangedKey {
@@ -137,27 +140,30 @@ impl Shard {
     }
 }
 
-/// Remove the tiles of `state` that expire: from the tree, from disk, into the lifetime states.
+/// Remove the tiles of `state` that expire: from the tree, from disk, into the lifetime states. See
+/// [`Expired`] for what comes with the floor.
 pub(crate) fn expire_key(
     writer: &Writer,
     draft: &mut Draft<'_, '_>,
     state: &mut KeyState,
-    expired: Expired,
+    (floor, opens_cut): (Micros, bool),
     prefix: &mut Vec<u8>,
     opener: &mut KeyOpener<'_>,
 ) -> OnlineResult<()> {
-    let (view, floor) = (opener.view, expired.floor);
-    if state
-        .roots
-        .first()
-        .is_none_or(|root| root.min_us() >= floor)
-    {
+    let view = opener.view;
+    if state.oldest_us().is_none_or(|oldest_us| oldest_us >= floor) {
         return Ok(());
     }
+    let mut tree = state.take_tree(view.spec.partials.len());
+    let expired = Expired {
+        floor,
+        record: tree.record(),
+        opens_cut,
+    };
     let mut folded = None;
     let (mut tiles, mut newest, mut memory) = (0, Micros::MIN, 0);
     let mut sink = KeySink::new(&mut draft.batch, prefix);
-    state.roots = expire(&state.roots, expired, opener, &mut |gone| {
+    tree.roots = expire(&tree.roots, expired, opener, &mut |gone| {
         let tile = match gone {
             Gone::Tile(tile) => tile,
             Gone::Record(id) => return sink.delete_branch(id),
@@ -179,46 +185,45 @@ pub(crate) fn expire_key(
             fold_expired(view, tile, &view.lifetime_partials, &mut folded.states);
         }
     })?;
-    state.grow_by(opener.take_memory_change());
+    tree.grow_by(opener.take_memory_change() - memory as isize);
+    check_expired(&tree.roots, floor);
+    state.put_tree(tree);
     if tiles == 0 {
         return Ok(());
     }
     if let Some(folded) = folded {
-        let mut states = Vec::new();
-        folded
-            .states
-            .iter()
-            .for_each(|state| state.encode(&mut states));
-        let record = format::encode_folded(folded.newest_us, folded.rows, &states);
-        sink.put(
-            TileId {
-                level: LEVEL_FOLDED,
-                start: 0,
-                sub: 0,
-            },
-            &record,
-        );
+        put_folded(&mut sink, &folded);
         state.folded = Some(Arc::new(folded));
     }
-    state.memory_bytes = state.memory_bytes.saturating_sub(memory);
-    state.gone_newest_us = state.gone_newest_us.max(Some(newest));
-    check_expired(state, floor, tiles);
+    state.lose(Some(newest));
+    invariant!(
+        ExpiryKeepsNewest,
+        state.gone_newest_us() >= Some(newest),
+        "{tiles} tiles"
+    );
     draft.note_expired(writer, view.spec.id, tiles, newest);
     Ok(())
 }
 
-/// What holds of a key some of whose tiles expired.
-fn check_expired(state: &KeyState, floor: Micros, tiles: u64) {
+/// Write the states of what has expired.
+fn put_folded(sink: &mut KeySink<'_>, folded: &Folded) {
+    let states = encode_states(&folded.states);
+    let record = format::encode_folded(folded.newest_us, folded.rows, &states);
+    let id = TileId {
+        level: LEVEL_FOLDED,
+        start: 0,
+        sub: 0,
+    };
+    sink.put(id, &record);
+}
+
+/// What holds of the nodes that are left.
+fn check_expired(roots: &[Arc<Node>], floor: Micros) {
     invariant!(
         ExpiryLeavesNone,
-        state.roots.iter().all(|root| root.max_us() >= floor),
+        roots.iter().all(|root| root.max_us() >= floor),
         "{} roots above {floor}",
-        state.roots.len()
-    );
-    invariant!(
-        ExpiryKeepsNewest,
-        state.gone_newest_us.is_some(),
-        "{tiles} tiles"
+        roots.len()
     );
 }
 

@@ -19,7 +19,7 @@ use crate::key_state::KeyState;
 use crate::load::KeyOpener;
 use crate::shard::Shard;
 use crate::stats::Counters;
-use crate::table::{ENTRY_BYTES, Table};
+use crate::table::{Table, entry_bytes};
 use crate::tree::{Node, Opener, Stub};
 use crate::view::ViewRuntime;
 use crate::window::{Missing, Need, evaluate, has_states};
@@ -175,12 +175,12 @@ impl Shard {
                 *state = Some(Arc::clone(known));
                 continue;
             }
-            let entry = memory.grow(ENTRY_BYTES + key.len());
+            let entry = memory.grow(entry_bytes(key));
             entry.map_err(PortError::from)?;
             let read = self.database.load_key(view, key);
             let read = Arc::new(self.of_its_view(view, read)?);
             // How much a key holds shows when it is read: one too many is dropped again.
-            let grown = memory.grow(read.memory_bytes);
+            let grown = memory.grow(read.memory_bytes());
             grown.map_err(PortError::from)?;
             found.keys += 1;
             found.read.push(row);
@@ -252,7 +252,7 @@ impl Shard {
         })?;
         if need.rows {
             // How much it is shows when it is read: one part too many is dropped again.
-            let grown = wider.memory_bytes.saturating_sub(state.memory_bytes);
+            let grown = wider.memory_bytes().saturating_sub(state.memory_bytes());
             memory.grow(grown).map_err(PortError::from)?;
         } else {
             memory.shrink_to(held);

@@ -98,8 +98,8 @@ pub(crate) const META_MARK: &[u8] = b"mark/";
 const MARK_BOUND: u8 = 1;
 const MARK_HOLD: u8 = 2;
 
-/// Version code of every record but tiles, branches and the outbox's. 0 is reserved; 1 (progress of all
-/// partitions in one record) and 2 (progress without the last record) are retired.
+/// Version code of every record but tiles, branches and the outbox's. 0 is reserved; 1 (progress of
+/// all partitions in one record) and 2 (progress without the last record) are retired.
 const RECORD_VERSION: u8 = 3;
 /// Version codes of a horizon, and of one whose view is set aside: a build that knows nothing of
 /// damage must refuse this one, and goes on with the others.

@@ -42,6 +42,7 @@ mod queue;
 mod rocks_options;
 mod rows;
 mod shard;
+mod slots;
 mod span;
 mod stats;
 mod store;

@@ -1,8 +1,8 @@
-//! From a shard's records to the state of a key in memory, at its first touch or where a stub stands
-//! for a part of its history: the tiles, and a stub for each branch that has a record on disk. So
-//! what is read of a key grows with the depth of its tree, not with its length. What does not
-//! decode, or is not what was written, is an error that names the record. `commit`, `expiry` and
-//! `find` ask.
+//! From a shard's records to the state of a key in memory, at its first touch or where a stub
+//! stands for a part of its history: the tiles, and a stub for each branch that has a record on
+//! disk. So what is read of a key grows with the depth of its tree, not with its length. What does
+//! not decode, or is not what was written, is an error that names the record. `commit`, `expiry`
+//! and `find` ask.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

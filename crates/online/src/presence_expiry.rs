@@ -119,7 +119,7 @@ impl Shard {
         let hash = table_hash(id, key_hash(key));
         let state = self.table.read().peek(id, hash, key).cloned();
         match state {
-            Some(state) => Ok(state.roots.is_empty() && state.folded.is_none()),
+            Some(state) => Ok(!state.has_rows() && state.folded.is_none()),
             None => self.database.has_no_tiles(id, key),
         }
     }

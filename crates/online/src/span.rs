@@ -1,6 +1,6 @@
-//! Spans of time that nodes of a key's tree stand for: their levels, their names and how they lie in
-//! one another. Part of the format on disk: tiles and the records of branches are found by it. Pure;
-//! [`crate::tree`] says what a node of a level is.
+//! Spans of time that nodes of a key's tree stand for: their levels, their names and how they lie
+//! in one another. Part of the format on disk: tiles and the records of branches are found by it.
+//! Pure; [`crate::tree`] says what a node of a level is.
 
 use forebay_core::time::Micros;
 

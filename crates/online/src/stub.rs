@@ -7,8 +7,9 @@
 //! needs its rows opens it: an insertion into its span, a window that begins or ends inside it, an
 //! expiry. `load` reads the subtree that the stub stands for, with stubs in it in the place of
 //! branches that have records on disk, so that what is read is a path and not a span. A window that
-//! has all of its rows inside needs their merged states alone: where the stub has none they are made
-//! from its rows once, and stay with it. A key that is not in memory is loaded in the same way.
+//! has all of its rows inside needs their merged states alone: where the stub has none they are
+//! made from its rows once, and stay with it. A key that is not in memory is loaded in the same
+//! way.
 //!
 //! # Invariants
 //!
@@ -16,8 +17,8 @@
 //!   opens stubs before it writes; a reader opens them while no epoch can be published (`find`). So
 //!   nothing enters the table that does not belong to its epoch.
 //! * Its span is that of the node it took the place of, so a tree has the same shape with it.
-//! * The record of a branch says what the branch has: a commit that changes it deletes the record in
-//!   its batch. Which branches have one decides how much is read, never what.
+//! * The record of a branch says what the branch has: a commit that changes it deletes the record
+//!   in its batch. Which branches have one decides how much is read, never what.
 
 use std::sync::Arc;
 

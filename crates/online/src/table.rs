@@ -16,10 +16,22 @@ use forebay_core::view::ViewId;
 use hashbrown::HashTable;
 
 use crate::history::AppliedHistory;
-use crate::key_state::KeyState;
+use crate::key_state::{KeyState, allocated_bytes};
+use crate::slots::Slots;
 
-/// Memory of an entry beside its key and its state, bytes.
-pub(crate) const ENTRY_BYTES: usize = 192;
+/// What the index takes for an entry, bytes, after it has grown.
+const INDEX_BYTES: usize = 12;
+/// Two counters beside each state: references to it.
+const COUNTS_BYTES: usize = 2 * size_of::<usize>();
+/// Memory of an entry beside its key and its rows, bytes.
+const ENTRY_BYTES: usize = size_of::<Option<Entry>>()
+    + INDEX_BYTES
+    + allocated_bytes(size_of::<KeyState>() + COUNTS_BYTES);
+
+/// Memory of an entry of `key` beside its rows, bytes.
+pub(crate) fn entry_bytes(key: &[u8]) -> usize {
+    ENTRY_BYTES + allocated_bytes(key.len())
+}
 
 /// Steps that a trim which frees something, and each round, adds to those that may free nothing.
 const TRIM_STEPS: usize = 64;
@@ -45,7 +57,7 @@ impl Entry {
     }
 
     fn memory_bytes(&self) -> usize {
-        ENTRY_BYTES + self.key.len() + self.state.memory_bytes
+        entry_bytes(&self.key) + self.state.memory_bytes()
     }
 }
 
@@ -71,8 +83,7 @@ pub(crate) struct Evicted {
 #[derive(Debug)]
 pub(crate) struct Table {
     index: HashTable<u32>,
-    entries: Vec<Option<Entry>>,
-    free: Vec<u32>,
+    entries: Slots<Entry>,
     memory_bytes: usize,
     trim_hand: usize,
     /// Steps that trims may still take without freeing anything.
@@ -96,8 +107,7 @@ impl Table {
     ) -> Self {
         Self {
             index: HashTable::new(),
-            entries: Vec::new(),
-            free: Vec::new(),
+            entries: Slots::new(),
             memory_bytes: 0,
             trim_hand: 0,
             trim_credit: 0,
@@ -116,15 +126,15 @@ impl Table {
 
     fn slot(&self, view: ViewId, hash: u64, key: &[u8]) -> Option<u32> {
         let same = |at: &u32| {
-            self.entries[*at as usize]
-                .as_ref()
+            self.entries
+                .get(*at as usize)
                 .is_some_and(|entry| entry.is(view, hash, key))
         };
         self.index.find(hash, same).copied()
     }
 
     fn entry(&self, view: ViewId, hash: u64, key: &[u8]) -> Option<&Entry> {
-        self.entries[self.slot(view, hash, key)? as usize].as_ref()
+        self.entries.get(self.slot(view, hash, key)? as usize)
     }
 
     /// The published state of a key, for a reader.
@@ -156,16 +166,16 @@ impl Table {
         state: Arc<KeyState>,
     ) -> Option<Arc<KeyState>> {
         if let Some(at) = self.slot(view, hash, key)
-            && let Some(entry) = self.entries[at as usize].as_mut()
+            && let Some(entry) = self.entries.get_mut(at as usize)
         {
+            let (before, after) = (entry.state.memory_bytes(), state.memory_bytes());
             invariant!(
                 TableMemory,
-                self.memory_bytes >= entry.state.memory_bytes,
-                "{} bytes, and {} of one key",
-                self.memory_bytes,
-                entry.state.memory_bytes
+                self.memory_bytes >= before,
+                "{} bytes, and {before} of one key",
+                self.memory_bytes
             );
-            self.memory_bytes = self.memory_bytes - entry.state.memory_bytes + state.memory_bytes;
+            self.memory_bytes = self.memory_bytes - before + after;
             return Some(std::mem::replace(&mut entry.state, state));
         }
         let entry = Entry {
@@ -177,14 +187,10 @@ impl Table {
             touched: AtomicBool::new(true),
         };
         self.memory_bytes += entry.memory_bytes();
-        let at = self.free.pop().unwrap_or_else(|| {
-            self.entries.push(None);
-            RowIndex::at(self.entries.len() - 1).number()
-        });
-        self.entries[at as usize] = Some(entry);
+        let at = self.entries.insert(entry);
         let entries = &self.entries;
         self.index.insert_unique(hash, at, |at| {
-            entries[*at as usize].as_ref().map_or(0, |entry| entry.hash)
+            entries.get(*at as usize).map_or(0, |entry| entry.hash)
         });
         None
     }
@@ -232,7 +238,7 @@ impl Table {
         while self.memory_bytes > budget_bytes && steps > 0 && self.trim_credit > 0 {
             steps -= 1;
             self.trim_hand = (self.trim_hand + 1) % self.entries.len();
-            let entry = self.entries[self.trim_hand].as_ref();
+            let entry = self.entries.get(self.trim_hand);
             let is_spare = entry.is_none_or(|entry| entry.read.swap(false, Ordering::Relaxed));
             let whole = if is_spare {
                 None
@@ -258,7 +264,7 @@ impl Table {
         while self.memory_bytes > target_bytes && steps > 0 {
             steps -= 1;
             self.drop_hand = (self.drop_hand + 1) % self.entries.len();
-            let entry = self.entries[self.drop_hand].as_ref();
+            let entry = self.entries.get(self.drop_hand);
             if entry.is_some_and(|entry| !entry.touched.swap(false, Ordering::Relaxed)) {
                 let at = RowIndex::at(self.drop_hand).number();
                 evicted.states.extend(self.remove(at));
@@ -271,27 +277,26 @@ impl Table {
     /// Leave the newest rows of an entry in memory; gives back its whole state, or None where that
     /// frees too little.
     fn trim(&mut self, at: usize) -> Option<Arc<KeyState>> {
-        let entry = self.entries[at].as_mut()?;
+        let entry = self.entries.get_mut(at)?;
         let trimmed = Arc::new(entry.state.trimmed()?);
         let whole = std::mem::replace(&mut entry.state, trimmed);
-        self.memory_bytes = self.memory_bytes - whole.memory_bytes + entry.state.memory_bytes;
+        self.memory_bytes = self.memory_bytes - whole.memory_bytes() + entry.state.memory_bytes();
         Some(whole)
     }
 
     fn remove(&mut self, at: u32) -> Option<Arc<KeyState>> {
-        let entry = self.entries[at as usize].take()?;
+        let entry = self.entries.remove(at)?;
         if let Ok(found) = self.index.find_entry(entry.hash, |other| *other == at) {
             found.remove();
         }
         self.memory_bytes -= entry.memory_bytes();
-        self.free.push(at);
         invariant!(
             TableIndexed,
-            self.index.len() + self.free.len() == self.entries.len(),
+            self.index.len() + self.entries.free() == self.entries.len(),
             "{} of {} entries, {} free",
             self.index.len(),
             self.entries.len(),
-            self.free.len()
+            self.entries.free()
         );
         invariant!(
             TableMemory,
@@ -314,12 +319,9 @@ impl Table {
     pub(crate) fn remove_view(&mut self, view: ViewId) -> Vec<Arc<KeyState>> {
         self.gone_us.remove(&view);
         self.damage.remove(&view);
-        let of_view =
-            |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.view == view);
-        let slots: Vec<u32> = RowIndex::all(self.entries.len())
-            .map(RowIndex::number)
-            .filter(|at| of_view(&self.entries[*at as usize]))
-            .collect();
+        let entries = self.entries.iter();
+        let of_view = entries.filter(|(_, entry)| entry.view == view);
+        let slots: Vec<u32> = of_view.map(|(at, _)| at).collect();
         slots.into_iter().filter_map(|at| self.remove(at)).collect()
     }
 
@@ -333,10 +335,7 @@ impl Table {
 
     /// Number of tiles in memory: walks everything, for statistics asked by people.
     pub(crate) fn tiles(&self) -> usize {
-        self.entries
-            .iter()
-            .flatten()
-            .map(|entry| entry.state.tiles())
-            .sum()
+        let entries = self.entries.iter();
+        entries.map(|(_, entry)| entry.state.tiles()).sum()
     }
 }

@@ -150,8 +150,22 @@ impl Tile {
         }
     }
 
+    /// The tile of a root from the block of its rows.
+    pub(crate) fn of_root(bytes: Box<[u8]>) -> Self {
+        let first_us = RowView::new(&bytes).time(0);
+        Self::new(id_of(LEVEL_ROOT, first_us, 0), bytes)
+    }
+
     pub(crate) fn view(&self) -> RowView<'_> {
         RowView::new(&self.bytes)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn into_bytes(self) -> Box<[u8]> {
+        self.bytes
     }
 
     /// Event time of its last row.

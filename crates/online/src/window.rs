@@ -13,14 +13,14 @@ use forebay_core::value::Value;
 use forebay_core::view::{FeatureStatus, Window, feature_status};
 
 use crate::format::TileId;
-use crate::key_state::{HotRow, KeyState};
+use crate::key_state::{BLOCK_MAX_ROWS, HotRow, KeyState, Rows as KeyRows};
 use crate::rows::{ColumnView, RowView, passes};
 use crate::tree::{Branch, Node, Stub, Tile, empty_states};
 use crate::view::{ViewRuntime, WindowPlan};
 
 /// Tiles below this many rows are folded row by row each time: keeping their states would cost more
 /// memory than it saves.
-const STATES_MIN_ROWS: usize = 8;
+const STATES_MIN_ROWS: usize = BLOCK_MAX_ROWS;
 
 /// What a walk over one window saw of the rows around it.
 #[derive(Debug, Default, Clone, Copy)]
@@ -69,7 +69,7 @@ pub(crate) fn evaluate(
     let mut row = HotRow {
         valid_from_us: Micros::MIN,
         valid_until_us: Micros::MAX,
-        newest_us: state.gone_newest_us,
+        newest_us: state.gone_newest_us(),
         status: FeatureStatus::NotFound,
         values: vec![Ok(Value::Null); view.spec.aggregates.len()].into_boxed_slice(),
     };
@@ -147,7 +147,11 @@ impl<'a> Walk<'a> {
                 .zip(folded.states.iter())
                 .for_each(|(mine, theirs)| mine.merge(theirs));
         }
-        state.roots.iter().for_each(|root| walk.visit(root));
+        match state.rows() {
+            KeyRows::Block(bytes) if bytes.is_empty() => {}
+            KeyRows::Block(bytes) => walk.fold_edge(&RowView::new(bytes)),
+            KeyRows::Tree(tree) => tree.roots.iter().for_each(|root| walk.visit(root)),
+        }
         walk
     }
 
@@ -211,7 +215,7 @@ impl<'a> Walk<'a> {
             self.merge_whole(node);
         } else {
             match node {
-                Node::Tile(tile) => self.fold_edge(tile),
+                Node::Tile(tile) => self.fold_edge(&tile.view()),
                 Node::Stub(stub) => self.missing.push(need(self.view, stub, true)),
                 Node::Branch(branch) => branch.children().for_each(|child| self.visit(child)),
             }
@@ -240,8 +244,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn fold_edge(&mut self, tile: &Tile) {
-        let rows = tile.view();
+    /// Fold the rows that lie in the window, whichever these are.
+    fn fold_edge(&mut self, rows: &RowView<'_>) {
         let from = rows.lower_bound(self.from);
         let to = if self.to == Micros::MAX {
             rows.rows()
@@ -256,7 +260,7 @@ impl<'a> Walk<'a> {
         }
         if from < to {
             self.reach.include(rows.time(from), rows.time(to - 1));
-            self.fold_rows(&rows, from, to);
+            self.fold_rows(rows, from, to);
         }
     }
 

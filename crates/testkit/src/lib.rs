@@ -23,6 +23,7 @@ mod point_in_time;
 mod publisher;
 mod random;
 mod reader;
+pub mod sparse;
 mod store;
 mod tables;
 mod view;

@@ -1,10 +1,10 @@
-//! Records of branches of many tiles: what a stub needs to stand for a branch, so that a key is read
-//! in parts, and the merged states of its rows. `closing` writes them, `load` reads them. Each
+//! Records of branches of many tiles: what a stub needs to stand for a branch, so that a key is
+//! read in parts, and the merged states of its rows. `closing` writes them, `load` reads them. Each
 //! follows from the tiles of its span; a commit that changes one of these deletes it.
 //!
-//! Key in `branch`: view id u32 BE, entity key, start i64 BE sign flipped, hash u32 BE, 255 less the
-//! level u8. So the records of a key lie in the order of time, each before those of the branches
-//! below it, and what follows a span is found without a look at what is in it.
+//! Key in `branch`: view id u32 BE, entity key, start i64 BE sign flipped, hash u32 BE, 255 less
+//! the level u8. So the records of a key lie in the order of time, each before those of the
+//! branches below it, and what follows a span is found without a look at what is in it.
 //!
 //! Fields behind the version code: least and greatest event time, levels of its tiles as bits u64,
 //! tiles u64, bytes of these u64, states in the encoding of `core::aggregate`.

@@ -19,5 +19,6 @@ mod pending;
 mod power;
 mod queue;
 mod restart;
+mod sparse;
 mod trimmed;
 mod values;
