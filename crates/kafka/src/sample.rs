@@ -64,6 +64,8 @@ pub fn newest_records(
         .collect();
     let (queue, consumer) =
         EventQueue::open(&settings.config()?, ClientEvents::of(&settings.client))?;
+    // Dropped before the consumer, which it must not outlive.
+    let queue = queue;
     assign(&consumer, &from)?;
     let mut silent = 0;
     while !ends.is_empty() && silent < SILENT_POLLS_MAX {

@@ -257,7 +257,7 @@ fn what_the_parser_refuses_names_the_flag() {
 fn every_command_has_an_example_that_parses() {
     use clap::CommandFactory;
     let commands: Vec<_> = Cli::command().get_subcommands().cloned().collect();
-    assert_eq!(commands.len(), 18);
+    assert_eq!(commands.len(), 19);
     for command in commands {
         let help = command
             .get_after_help()

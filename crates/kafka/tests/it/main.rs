@@ -8,6 +8,7 @@
 mod apache;
 mod conformance;
 mod faults;
+mod formats;
 mod publishing;
 mod reading;
 mod republishing;
