@@ -200,12 +200,12 @@ def test_a_field_that_is_produced_under_the_name_that_doctor_gives_is_a_row(serv
     make_topic(kafka, topic)
     statements = definitions("named", topic)
     apply(server, *statements)
-    send(kafka, topic, {**event("ann", without=["name"]), "Name": "ann"})
+    send(kafka, topic, {**event("ann", without=["name"]), "na_me": "ann"})
     assert letter(server, "named", 0)[0] == "missing_column"
     (tmp_path / "named.sql").write_text(statements[0])
     done = forebay("doctor", "--topic", topic, "--sql", tmp_path, "--bootstrap", kafka, "--data-dir", tmp_path / "none",
                    check=False)
-    assert done.returncode == 1 and "column name was never present; the records have Name" in done.stdout, done
+    assert done.returncode == 1 and "column name was never present; the records have na_me" in done.stdout, done
     send(kafka, topic, event("ann"))
     is_there_once(server, "ann", "named")
 

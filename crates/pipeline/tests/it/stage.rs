@@ -35,6 +35,8 @@ enum Deed {
     /// Answers for one row less.
     Lies,
     Sleeps(Duration),
+    /// Sleeps once two batches have been under way at once.
+    Follows(Duration),
 }
 
 #[derive(Debug)]
@@ -61,7 +63,12 @@ impl Scorer for Model {
         } else {
             (self.deed)(number)
         };
-        if let Deed::Sleeps(pause) = deed {
+        if let Deed::Follows(_) = deed {
+            while self.most.0.load(Ordering::SeqCst) < 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        if let Deed::Sleeps(pause) | Deed::Follows(pause) = deed {
             tokio::time::sleep(pause).await;
         }
         if matches!(deed, Deed::Hangs) {
@@ -526,7 +533,11 @@ fn several_chunks_are_under_way_at_once_and_settle_in_the_order_of_the_queue() {
     }
     // The first answers come last.
     let (process, handles) = start(&world, |number| {
-        Deed::Sleeps(Duration::from_millis(if number < 3 { 300 } else { 1 }))
+        if number < 3 {
+            Deed::Follows(Duration::from_millis(300))
+        } else {
+            Deed::Sleeps(Duration::from_millis(1))
+        }
     });
     wait_until("all is scored and sent", || {
         world.publisher.published().len() as i64 >= MANY
