@@ -25,6 +25,17 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+const WEATHER: [&str; 9] = [
+    "temp",
+    "dewp",
+    "humid",
+    "wind_dir",
+    "wind_speed",
+    "wind_gust",
+    "precip",
+    "pressure",
+    "visib",
+];
 
 /// One record as it came, with the source that it belongs to.
 struct Raw {
@@ -74,13 +85,16 @@ fn usage() -> Box<dyn Error> {
 /// `NAME=TOPIC`: one of the flights' sources, or the shop's, and where it is.
 fn source_of(argument: &str) -> Result<SourceDef, Box<dyn Error>> {
     let (name, topic) = argument.split_once('=').ok_or_else(usage)?;
-    let (text, number, whole, time) = (
-        DataType::Utf8,
-        DataType::Float64,
-        DataType::Int64,
-        timestamp_type(),
-    );
-    let columns: Vec<(&str, &DataType, bool)> = match name {
+    let columns = columns_of(name).ok_or_else(usage)?;
+    let time_column = columns.len() - 1;
+    Ok(SourceDef::json(name, topic, columns, time_column))
+}
+
+/// The columns of a source, the event time last: that and ids are NOT NULL.
+fn columns_of(source: &str) -> Option<Vec<Column>> {
+    let (text, number, whole) = (DataType::Utf8, DataType::Float64, DataType::Int64);
+    let (flag, time) = (DataType::Boolean, timestamp_type());
+    let columns = match source {
         "departures" => vec![
             ("flight_id", &text, false),
             ("carrier", &text, false),
@@ -103,22 +117,9 @@ fn source_of(argument: &str) -> Result<SourceDef, Box<dyn Error>> {
             ("arr_time", &time, false),
         ],
         "weather" => {
-            let measures = [
-                "temp",
-                "dewp",
-                "humid",
-                "wind_dir",
-                "wind_speed",
-                "wind_gust",
-                "precip",
-                "pressure",
-                "visib",
-            ];
-            let measures = measures.into_iter().map(|name| (name, &number, true));
-            std::iter::once(("origin", &text, false))
-                .chain(measures)
-                .chain([("observed_at", &time, false)])
-                .collect()
+            let measures = WEATHER.map(|name| (name, &number, true));
+            let columns = std::iter::once(("origin", &text, false)).chain(measures);
+            columns.chain([("observed_at", &time, false)]).collect()
         }
         "shop" => vec![
             ("event_id", &text, false),
@@ -127,25 +128,19 @@ fn source_of(argument: &str) -> Result<SourceDef, Box<dyn Error>> {
             ("quantity", &whole, true),
             ("country", &text, true),
             ("device", &text, true),
-            ("is_new", &DataType::Boolean, true),
+            ("is_new", &flag, true),
             ("session", &text, true),
             ("page", &text, true),
             ("at", &time, false),
         ],
-        _ => return Err(usage()),
+        _ => return None,
     };
-    let time_column = columns.len() - 1;
     let column = |(name, data_type, nullable): (&str, &DataType, bool)| Column {
         name: name.to_owned(),
         data_type: data_type.clone(),
         nullable,
     };
-    Ok(SourceDef::json(
-        name,
-        topic,
-        columns.into_iter().map(column).collect(),
-        time_column,
-    ))
+    Some(columns.into_iter().map(column).collect())
 }
 
 /// Read every record that the topics hold, with the client's settings of the server's reader that

@@ -1,5 +1,5 @@
-//! Fills a topic with events of a shop for `bench/run ingest`: JSON objects of ten fields, 186 bytes
-//! or so, over three days of event time, in order. One JSON object to standard output:
+//! Fills a topic with events of a shop for `bench/run ingest`: JSON objects of ten fields, of about
+//! 190 bytes, over three days of event time, in order. One JSON object to standard output:
 //!
 //!     shop_events BOOTSTRAP TOPIC EVENTS KEYS zipf|even
 //!
@@ -94,6 +94,6 @@ fn event(number: usize, events: usize, key: usize, random: &mut Random) -> Strin
          \"session\":\"{session:016x}\",\"page\":\"/p/{page}\"}}",
         cents / 100,
         cents % 100,
-        number % 5 == 0,
+        number.is_multiple_of(5),
     )
 }

@@ -146,6 +146,11 @@ impl RecordDecoder {
     pub fn finish(&mut self) -> Result<RecordBatch, Error> {
         let rows = std::mem::take(&mut self.rows);
         let arrays = self.fields.finish(rows)?;
+        invariant!(
+            ColumnsAgree,
+            self.fields.have(0),
+            "values are left behind a batch of {rows} rows"
+        );
         Ok(RecordBatch::try_new(SchemaRef::clone(&self.schema), arrays)
             .expect("builders are made from this schema and hold equally many rows"))
     }

@@ -27,7 +27,7 @@ pub(super) async fn rows(
 ) -> Result<()> {
     let spec = view.spec();
     let source = opened.source(&spec.source)?;
-    let entry = |row: LeftOutRow| entry(source, &spec.name, row);
+    let entry = |row: LeftOutRow| entry(source, &spec.name, &row);
     let archive: &dyn TableScan = &opened.archive;
     let tables = (archive, &opened.memory);
     let done = left_out_rows(view, source, tables, among, |row| see(entry(row))).await;
@@ -40,7 +40,7 @@ pub(super) async fn rows(
     }
 }
 
-fn entry(source: &SourceDef, view: &str, row: LeftOutRow) -> Entry {
+fn entry(source: &SourceDef, view: &str, row: &LeftOutRow) -> Entry {
     let text = format!("{}: {}", row.what, row.kind);
     Entry {
         source: source.name.clone(),
