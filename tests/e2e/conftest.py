@@ -71,8 +71,20 @@ class Kafka:
         self._script("stop")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_broker(tmp_path_factory):
+    """Where several processes run the tests, each has a broker of its own: there are tests that kill it and tests that hold it up."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        yield
+        return
+    broker = Kafka(tmp_path_factory.mktemp("broker") / "kafka", {})
+    os.environ.update(FOREBAY_TEST_KAFKA=broker.bootstrap, FOREBAY_TEST_KAFKA_STATE=str(broker.state))
+    yield
+    broker.stop()
+
+
 @pytest.fixture(scope="session")
-def kafka():
+def kafka(own_broker):
     """Bootstrap address of a running Apache Kafka."""
     address = os.environ.get("FOREBAY_TEST_KAFKA")
     if not address:
@@ -82,11 +94,18 @@ def kafka():
     return address
 
 
+def ports():
+    """The ports of this process among those that run the tests: two give none twice."""
+    number, processes = (int(os.environ.get(name, default).removeprefix("gw")) for name, default in
+                         (("PYTEST_XDIST_WORKER", "0"), ("PYTEST_XDIST_WORKER_COUNT", "1")))
+    return range(10_000 + number, 20_000, processes)
+
+
 def free_port():
     """A port that nobody listens on, below those that the system gives to connections: it is still free when a server that was
     killed starts again."""
     while True:
-        port = random.SystemRandom().randrange(10_000, 20_000)
+        port = random.SystemRandom().choice(ports())
         with socket.socket() as s:
             if s.connect_ex(("127.0.0.1", port)) != 0:
                 return port
