@@ -26,7 +26,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::TrainingError;
 use crate::recompute::{Cuts, Recompute, Sorted, Tables, pick, reached};
-use crate::report::{Reason, VerifyReport};
+use crate::report::{Reason, Side, VerifyReport};
 use crate::verify::{Verifier, key_of};
 
 /// What a verification reads of a prediction.
@@ -125,14 +125,20 @@ impl Verifier {
             .iter()
             .map(|row| predictions.as_of_us[*row as usize])
             .collect();
-        report.compare(&served, &recomputed, &at_us, |row| {
+        // A prediction says of a NULL not why it is one.
+        let side = |features| Side {
+            features,
+            faults: &[],
+        };
+        let sides = (side(&served), side(&recomputed.features));
+        report.compare(sides.0, sides.1, &at_us, |row| {
             predictions.key(rows[row] as usize)
         })?;
         if known_now {
             let now = recompute
                 .as_known_now(self.engine.as_ref(), &tables, rows)
                 .await?;
-            report.compare_late(&served, &now)?;
+            report.compare_late(&served, &now.features)?;
         }
         Ok(())
     }

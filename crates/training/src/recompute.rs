@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow_schema::{Field, Schema};
 use arrow_select::take::take_record_batch;
+use forebay_core::cells::CellFault;
 use forebay_core::invariant;
 use forebay_core::ports::{Archive, Known, PointInTime, TableSnapshot};
 use forebay_core::progress::{Applied, PartitionProgress, TopicPartition};
@@ -184,6 +185,13 @@ pub(crate) fn reached(
     Ok(all)
 }
 
+/// What was recomputed: the service's features, and the cells of them that failed.
+#[derive(Debug)]
+pub(crate) struct Recomputed {
+    pub(crate) features: RecordBatch,
+    pub(crate) faults: Vec<CellFault>,
+}
+
 /// What to recompute.
 #[derive(Debug)]
 pub(crate) struct Recompute<'a> {
@@ -200,7 +208,7 @@ impl Recompute<'_> {
         engine: &dyn PointInTime,
         tables: &Tables<'_>,
         rows: &[u32],
-    ) -> Result<RecordBatch, TrainingError> {
+    ) -> Result<Recomputed, TrainingError> {
         self.ask(engine, tables, rows, self.cuts.known(rows)).await
     }
 
@@ -210,7 +218,7 @@ impl Recompute<'_> {
         engine: &dyn PointInTime,
         tables: &Tables<'_>,
         rows: &[u32],
-    ) -> Result<RecordBatch, TrainingError> {
+    ) -> Result<Recomputed, TrainingError> {
         self.ask(engine, tables, rows, Known::All).await
     }
 
@@ -220,7 +228,7 @@ impl Recompute<'_> {
         tables: &Tables<'_>,
         rows: &[u32],
         known: Known,
-    ) -> Result<RecordBatch, TrainingError> {
+    ) -> Result<Recomputed, TrainingError> {
         invariant!(
             InstantPerRow,
             self.at_us.len() == self.request.num_rows(),
@@ -249,7 +257,7 @@ impl Recompute<'_> {
                 known,
             )
             .await?;
-        let answer = answer.rows;
+        let (answer, faults) = (answer.rows, answer.faults);
         if answer.num_rows() != rows.len() {
             return Err(TrainingError::Answer(format!(
                 "{} rows for {}",
@@ -257,7 +265,10 @@ impl Recompute<'_> {
                 rows.len()
             )));
         }
-        features(self.service, &answer, width)
+        Ok(Recomputed {
+            features: features(self.service, &answer, width)?,
+            faults,
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use arrow_array::RecordBatch;
+use forebay_core::cells::CellFault;
 use forebay_core::invariant;
 use forebay_core::time::Micros;
 use forebay_core::value::Value;
@@ -70,6 +71,35 @@ pub struct Mismatch {
     pub served: Value,
     /// What the archive gives.
     pub recomputed: Value,
+    /// Why the served value is NULL, where an expression failed.
+    pub served_fault: Option<String>,
+    /// Why the other one is.
+    pub recomputed_fault: Option<String>,
+}
+
+/// Features of some rows, as one side has them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Side<'a> {
+    pub(crate) features: &'a RecordBatch,
+    /// Cells that are NULL because an expression failed, ascending by feature, then by row.
+    pub(crate) faults: &'a [CellFault],
+}
+
+impl<'a> Side<'a> {
+    fn fault(&self, feature: usize, row: usize) -> Option<&'a CellFault> {
+        let place = |fault: &CellFault| (fault.column, fault.row as usize);
+        let found = self.faults.binary_search_by_key(&(feature, row), place);
+        found.ok().map(|index| &self.faults[index])
+    }
+}
+
+/// Whether both sides say the same of a cell.
+fn same_fault(left: Option<&CellFault>, right: Option<&CellFault>) -> bool {
+    match (left, right) {
+        (None, None) => true,
+        (Some(left), Some(right)) => (left.kind, &left.what) == (right.kind, &right.what),
+        _ => false,
+    }
 }
 
 impl fmt::Display for Mismatch {
@@ -78,14 +108,15 @@ impl fmt::Display for Mismatch {
         for (name, value) in &self.key {
             write!(f, " {name}={}", Shown(value))?;
         }
-        write!(
-            f,
-            " at {} us: served {}, recomputed {}",
-            self.at_us,
-            Shown(&self.served),
-            Shown(&self.recomputed)
-        )
+        write!(f, " at {} us: served {}", self.at_us, Shown(&self.served))?;
+        write_fault(f, self.served_fault.as_deref())?;
+        write!(f, ", recomputed {}", Shown(&self.recomputed))?;
+        write_fault(f, self.recomputed_fault.as_deref())
     }
+}
+
+fn write_fault(f: &mut fmt::Formatter<'_>, fault: Option<&str>) -> fmt::Result {
+    fault.map_or(Ok(()), |fault| write!(f, " ({fault})"))
 }
 
 /// A value with its bits where it has some.
@@ -194,35 +225,39 @@ impl VerifyReport {
         self.check();
     }
 
-    /// Count `rows` and compare them cell by cell. Features are matched by name; `describe` gives a
-    /// row's key.
+    /// Count `rows` and compare them cell by cell, values and why a value is missing. Both sides
+    /// have the service's features in order; `describe` gives a row's key.
     pub(crate) fn compare(
         &mut self,
-        served: &RecordBatch,
-        recomputed: &RecordBatch,
+        served: Side<'_>,
+        recomputed: Side<'_>,
         at_us: &[Micros],
         describe: impl Fn(usize) -> Result<Vec<(String, Value)>, TrainingError>,
     ) -> Result<(), TrainingError> {
-        let rows = served.num_rows();
+        let rows = served.features.num_rows();
         invariant!(
             InstantPerRow,
-            [recomputed.num_rows(), at_us.len()] == [rows; 2],
+            [recomputed.features.num_rows(), at_us.len()] == [rows; 2],
             "{rows} rows served, {} recomputed, {} instants",
-            recomputed.num_rows(),
+            recomputed.features.num_rows(),
             at_us.len()
         );
         let mut differs = vec![false; rows];
-        for (field, theirs) in served.schema().fields().iter().zip(served.columns()) {
+        let schema = served.features.schema();
+        let columns = schema.fields().iter().zip(served.features.columns());
+        for (feature, (field, theirs)) in columns.enumerate() {
             let ours = recomputed
+                .features
                 .column_by_name(field.name())
                 .ok_or_else(|| missing(field.name()))?;
             let tally = self.features.entry(field.name().clone()).or_default();
             for (row, differs) in differs.iter_mut().enumerate() {
+                let faults = (served.fault(feature, row), recomputed.fault(feature, row));
                 let (served, recomputed) = (
                     Value::from_array(theirs, row)?,
                     Value::from_array(ours, row)?,
                 );
-                if served.same_bits(&recomputed) {
+                if served.same_bits(&recomputed) && same_fault(faults.0, faults.1) {
                     tally.equal += 1;
                     continue;
                 }
@@ -236,14 +271,16 @@ impl VerifyReport {
                         at_us: at_us[row],
                         served,
                         recomputed,
+                        served_fault: faults.0.map(ToString::to_string),
+                        recomputed_fault: faults.1.map(ToString::to_string),
                     });
                 }
             }
         }
         let differing = differs.iter().filter(|d| **d).count() as u64;
-        self.rows += served.num_rows() as u64;
+        self.rows += rows as u64;
         self.mismatch += differing;
-        self.equal += served.num_rows() as u64 - differing;
+        self.equal += rows as u64 - differing;
         self.check();
         Ok(())
     }

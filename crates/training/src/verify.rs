@@ -11,6 +11,7 @@ use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, RecordBatch};
 use arrow_select::concat::concat_batches;
 use async_trait::async_trait;
+use forebay_core::cells::CellFault;
 use forebay_core::index::RowIndex;
 use forebay_core::invariant;
 use forebay_core::limits::{REQUEST_MAX_ROWS, VERIFY_MAX_ROWS};
@@ -28,7 +29,7 @@ use forebay_core::{ErrorKind, PortError, PortResult};
 
 use crate::error::TrainingError;
 use crate::recompute::{Cuts, Recompute, Sorted, Tables, pick, reached, source_names};
-use crate::report::{Reason, VerifyReport};
+use crate::report::{Reason, Side, VerifyReport};
 use crate::sample::{self, Questions};
 
 /// Rows of one read: small, so that an instant that is no longer kept is found in few steps.
@@ -90,6 +91,8 @@ pub struct Verifier {
 struct Answers {
     questions: Questions,
     features: RecordBatch,
+    /// Cells of them that failed, ascending by feature, then by row.
+    faults: Vec<CellFault>,
     /// For each view, for each row.
     applied: Vec<Vec<Option<ShardEpoch>>>,
     /// What the answers hold of the process's memory, until they are compared.
@@ -231,7 +234,16 @@ impl Verifier {
             .iter()
             .map(|row| at_us[*row as usize])
             .collect();
-        report.compare(&served, &recomputed, &at_us, |row| {
+        let faults = picked_faults(&answers.faults, &sorted.verifiable);
+        let served = Side {
+            features: &served,
+            faults: &faults,
+        };
+        let recomputed = Side {
+            features: &recomputed.features,
+            faults: &recomputed.faults,
+        };
+        report.compare(served, recomputed, &at_us, |row| {
             key_of(request, sorted.verifiable[row] as usize)
         })
     }
@@ -266,6 +278,34 @@ impl Verifier {
         }
         (cuts, resolved)
     }
+}
+
+/// Those of `faults` that are of `rows`, ascending, by their places among these.
+fn picked_faults(faults: &[CellFault], rows: &[u32]) -> Vec<CellFault> {
+    let picked = faults.iter().filter_map(|fault| {
+        let row = rows.binary_search(&fault.row).ok()?;
+        let row = RowIndex::at(row).number();
+        Some(CellFault {
+            row,
+            ..fault.clone()
+        })
+    });
+    picked.collect()
+}
+
+/// The faults of answers that follow one another.
+fn joined_faults(answers: &[FeatureAnswer]) -> Vec<CellFault> {
+    let mut first = 0;
+    let mut joined = Vec::new();
+    for answer in answers {
+        joined.extend(answer.faults.iter().map(|fault| CellFault {
+            row: RowIndex::at(first + fault.row as usize).number(),
+            ..fault.clone()
+        }));
+        first += answer.features.num_rows();
+    }
+    joined.sort_by_key(|fault| (fault.column, fault.row));
+    joined
 }
 
 /// The request and its values at `row`.
@@ -381,6 +421,7 @@ fn read_all(
         Some(Answers {
             questions: Questions { request, at_us },
             features,
+            faults: joined_faults(&answers),
             applied,
             _memory: answers.into_iter().map(|answer| answer.memory).collect(),
         }),

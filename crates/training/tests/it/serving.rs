@@ -7,7 +7,8 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, TimestampMicrosecondArray};
-use forebay_core::cells::Cells;
+use forebay_core::cells::{CellFault, Cells};
+use forebay_core::fault::FaultKind;
 use forebay_core::key::KeyBuffer;
 use forebay_core::memory::{Budget, Part, Reservation};
 use forebay_core::ports::{
@@ -36,6 +37,8 @@ pub(crate) struct Serving {
     pub(crate) flip_every: Option<usize>,
     /// Write 0.0 where the sum is -0.0.
     pub(crate) lose_sign: bool,
+    /// Say of every n-th sum that its expression failed.
+    pub(crate) fault_every: Option<usize>,
     /// What answers draw on, a byte a row.
     pub(crate) budget: Arc<Budget>,
 }
@@ -49,6 +52,7 @@ impl Serving {
             kept_from_us: i64::MIN,
             flip_every: None,
             lose_sign: false,
+            fault_every: None,
             budget: unbounded_budget(),
         }
     }
@@ -56,6 +60,18 @@ impl Serving {
     /// The shard of an airport: JFK lives on 1, the others on 0.
     pub(crate) fn shard(origin: &str) -> u16 {
         u16::from(origin == "JFK")
+    }
+
+    /// What is said of the cells of a chunk of `rows` rows.
+    fn faults(&self, rows: usize) -> Vec<CellFault> {
+        let every = self.fault_every.unwrap_or(usize::MAX);
+        let fault = |row: usize| CellFault {
+            column: 1,
+            row: u32::try_from(row).expect("few rows"),
+            kind: FaultKind::Range,
+            what: "ln(total)".into(),
+        };
+        (0..rows).step_by(every).skip(1).map(fault).collect()
     }
 
     fn sums(&self, total: &Float64Array) -> ArrayRef {
@@ -124,7 +140,7 @@ impl FeatureReader for Serving {
         };
         Ok(FeatureAnswer {
             features: RecordBatch::try_new(features.schema(), columns).expect("well formed"),
-            faults: Vec::new(),
+            faults: self.faults(rows),
             status: vec![vec![FeatureStatus::Present; rows]],
             newest_us: vec![vec![None; rows]],
             applied: vec![origins.iter().map(epoch).collect()],

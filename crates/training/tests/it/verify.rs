@@ -120,6 +120,25 @@ async fn a_flipped_bit_is_found_and_named() {
 }
 
 #[tokio::test]
+async fn a_failure_that_one_side_alone_has_is_a_difference() {
+    // More rows than one read has: rows are counted over all reads.
+    let events = events(600);
+    let archive = FakeArchive::of_events(&events, 300);
+    let mut serving = Serving::new(events, [300, 300]);
+    serving.fault_every = Some(500);
+    let options = VerifyOptions::sample(600);
+    let verifier = verifier(serving, archive);
+    let report = verifier.verify(SERVICE, &options).await.expect("verified");
+    assert_eq!((report.rows, report.mismatch), (600, 1), "{report}");
+    let first = &report.mismatches[0];
+    assert_eq!(first.feature, "total");
+    assert_eq!(first.recomputed_fault, None);
+    assert!(first.served.same_bits(&first.recomputed), "{first}");
+    let words = first.to_string();
+    assert!(words.contains(") (ln(total): "), "{words}");
+}
+
+#[tokio::test]
 async fn a_lost_sign_of_zero_is_a_difference() {
     let events: Vec<Event> = events(60)
         .into_iter()
