@@ -1,6 +1,6 @@
 //! `forebay test`: the feature tests of a folder of definitions, without a broker and without a
 //! server. Each test gives events and says what views and services answer at instants; the answers
-//! come from the probe (point in time) and from online stores that took the events in several
+//! come from both lowerings of training sets and from online stores that took the events in several
 //! orders and batches, with a crash between. All must have the expected bits.
 //!
 //! Definitions are the `*.sql` files of the folder, tests those of its folder `tests`. The engine

@@ -1,5 +1,5 @@
-//! Runs tests by every path to their answers: the probe, and stores that took the events as given
-//! and in orders at random, cut at random places, with a crash. What each path answers goes to
+//! Runs tests by every path to their answers: both lowerings of training, and stores that took the
+//! events as given and in orders at random, cut at random places, with a crash. What each path answers goes to
 //! `compare`; what the events reach, to `coverage`.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use arrow_schema::{Field, Schema};
 use forebay_core::memory::Budget;
 use forebay_core::ports::{CompiledView, Known, PointInTime};
 use forebay_core::time::timestamp_type;
-use forebay_engine::{Catalog, Expectation, FeatureTest, ProbeEngine};
+use forebay_engine::{BatchEngine, Catalog, Expectation, FeatureTest, ProbeEngine};
 use forebay_pipeline::step::Epoch;
 use futures::executor::block_on;
 
@@ -83,11 +83,17 @@ impl Runner {
             })
         });
         let mut running: Vec<Running<'_>> = running.collect::<Result<_>>()?;
+        let (catalog, budget) = (|| self.catalog.clone(), || Arc::clone(&self.budget));
+        let probe = ProbeEngine::new(catalog(), budget());
+        let batch = BatchEngine::new(catalog(), budget(), None);
+        let engines: [(&str, &dyn PointInTime); 2] = [("probe", &probe), ("batch", &batch)];
         for test in &mut running {
-            test.timed(|test| {
-                let answered = self.probe(test);
-                test.take("probe", answered);
-            });
+            for (path, engine) in engines {
+                test.timed(|test| {
+                    let answered = self.trained(test, engine);
+                    test.take(path, answered);
+                });
+            }
         }
         self.given(&mut running, coverage)?;
         for number in 1..=self.orders {
@@ -99,8 +105,8 @@ impl Runner {
             .collect()
     }
 
-    /// The answers of the probe.
-    fn probe(&self, running: &Running<'_>) -> Result<Vec<RecordBatch>> {
+    /// What `engine` puts into a training set.
+    fn trained(&self, running: &Running<'_>, engine: &dyn PointInTime) -> Result<Vec<RecordBatch>> {
         let sources = self.catalog.sources().iter();
         let mut tables: BTreeMap<String, RecordBatch> = sources
             .map(|(name, source)| (name.clone(), RecordBatch::new_empty(source.schema())))
@@ -109,7 +115,6 @@ impl Runner {
             tables.insert(of.source.name.clone(), of.rows.clone());
         }
         let tables = Tables(tables);
-        let engine = ProbeEngine::new(self.catalog.clone(), Arc::clone(&self.budget));
         let expect = running.test.expect.iter();
         expect
             .map(|expect| {

@@ -172,7 +172,7 @@ impl Report {
         line(
             &mut text,
             &format!(
-                "{} of {tests} tests passed in {} ms, each by the probe, by the stream as given, and in {} orders of \
+                "{} of {tests} tests passed in {} ms, each by both paths of training, by the stream as given, and in {} orders of \
                  seed {}",
                 tests - failed,
                 self.took.as_millis(),

@@ -107,7 +107,7 @@ fn every_path_gives_the_expected_bits_or_the_test_fails_with_what_it_gave() -> R
         "the record at F:",
         "is no row of rides: column `ts`: ",
         "1 of 2 tests passed in ",
-        " ms, each by the probe, by the stream as given, and in 2 orders of seed 1",
+        " ms, each by both paths of training, by the stream as given, and in 2 orders of seed 1",
         "reached: 3 of 3 features of views, 2 of 2 features of services, 2 of 2 windows, 1 of 1 far ends of windows, 0 \
          of 1 TTLs, 1 of 2 branches of CASE",
         "  feature view recent: no test asks beyond its TTL",
