@@ -12,6 +12,7 @@ pub mod applied;
 pub mod bytes;
 pub mod cells;
 pub mod checkpoint;
+pub mod data_type;
 pub mod dead_letter;
 pub mod definition;
 pub mod digest;

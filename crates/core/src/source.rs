@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
 
 use crate::format::SourceFormat;
 use crate::limits::{EVENT_FUTURE_MAX_US, IDLE_TIMEOUT_US};
@@ -27,12 +28,13 @@ pub mod meta {
 }
 
 /// One column of a source or of a feature service's request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
     /// Name as written (lower case unless quoted).
     pub name: String,
     /// One of `Utf8`, `Float64`, `Int64`, `Int32`, `Boolean`, `Timestamp(us, UTC)`; in the sources
     /// that Forebay itself defines (predictions) also a `Struct` of these.
+    #[serde(with = "crate::data_type")]
     pub data_type: DataType,
     /// False for NOT NULL: a record without it is a dead letter.
     pub nullable: bool,

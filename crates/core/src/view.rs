@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, BooleanArray, TimestampMicrosecondArray};
 use arrow_schema::DataType;
+use serde::{Deserialize, Serialize};
 
 use crate::aggregate::{AggregateKind, PartialSpec};
 use crate::fault::RowFault;
@@ -21,7 +22,7 @@ use crate::watermark::is_too_late;
 pub type ViewId = u32;
 
 /// Which events of a key count at time t.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Window {
     /// `RANGE BETWEEN preceding_us PRECEDING AND CURRENT ROW`: `[t - preceding_us, t]`.
     Range {
@@ -33,13 +34,14 @@ pub enum Window {
 }
 
 /// One aggregate output of a view: read partial `partial` over `window`, finish it as `kind`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AggregateSpec {
     /// Name inside the view (the feature's name where the SQL selects the aggregate as it is).
     pub name: String,
     /// Which function.
     pub kind: AggregateKind,
     /// Type of the output.
+    #[serde(with = "crate::data_type")]
     pub data_type: DataType,
     /// Index into [`ViewSpec::partials`].
     pub partial: usize,
@@ -61,7 +63,7 @@ impl AggregateSpec {
 }
 
 /// A feature view as the stream sees it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ViewSpec {
     /// Identity of this version.
     pub id: ViewId,
@@ -77,6 +79,7 @@ pub struct ViewSpec {
     /// `Timestamp`.
     pub key: Vec<Column>,
     /// Types of the argument columns of a [`FoldBatch`]: what the tiles' blobs hold.
+    #[serde(with = "crate::data_type::list")]
     pub arguments: Vec<DataType>,
     /// Number of FILTER columns of a [`FoldBatch`].
     pub filters: usize,

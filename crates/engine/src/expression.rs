@@ -15,7 +15,9 @@ use forebay_core::cells::Cells;
 use forebay_core::{PortError, PortResult};
 
 pub(crate) use crate::scalar::Input;
-use crate::scalar::{Branch, Code, Evaluated, Fault, Guards, Lowering, Refusal, Slot, Trace, Type};
+use crate::scalar::{
+    Branch, Code, Evaluated, Fault, Guards, Lowering, Refusal, SavedCode, Slot, Trace, Type,
+};
 
 /// The type in which a value of this type is kept; None where there is none, as for intervals.
 pub(crate) fn storable(of: Option<Type>) -> Option<DataType> {
@@ -62,6 +64,27 @@ impl Program {
         Ok(Self {
             object: object.to_owned(),
             code: lowering.finish(outputs),
+            trace: Arc::default(),
+        })
+    }
+
+    /// It as data; None where a constant is of no type of ours.
+    pub(crate) fn saved(&self) -> Option<SavedCode> {
+        self.code.saved()
+    }
+
+    /// A program of `object` that was saved, over columns of the types `inputs`.
+    ///
+    /// # Errors
+    /// It is none of this build: why, for a log.
+    pub(crate) fn restored(
+        object: &str,
+        saved: &SavedCode,
+        inputs: &[DataType],
+    ) -> Result<Self, String> {
+        Ok(Self {
+            object: object.to_owned(),
+            code: Code::restored(saved, inputs)?,
             trace: Arc::default(),
         })
     }
@@ -160,6 +183,11 @@ impl Columns {
     /// These columns of `owner`, each with the place where it usually is.
     pub(crate) fn new(owner: String, columns: Vec<(usize, String, DataType)>) -> Self {
         Self { owner, columns }
+    }
+
+    /// Where each usually is.
+    pub(crate) fn places(&self) -> impl Iterator<Item = usize> + '_ {
+        self.columns.iter().map(|(place, ..)| *place)
     }
 
     /// The arrays, in the order in which they were declared.

@@ -11,15 +11,49 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use forebay_core::ports::CompiledLabel;
-use forebay_core::source::SourceDef;
+use forebay_core::source::{self, SourceDef};
 use forebay_core::{PortError, PortResult};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, Result};
 use crate::expression::{Columns, Input, Program};
 use crate::parse::{QueryText, label_query, refuse_clauses};
-use crate::scalar::{Lowering, Type};
+use crate::scalar::{Lowering, SavedCode, Type};
 use crate::session::Session;
 use crate::view::{planning_error, refused};
+
+/// A compiled label as data, which `catalog` keeps beside the text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedLabel {
+    /// Places of the columns that it reads, in the source.
+    columns: Vec<usize>,
+    program: SavedCode,
+}
+
+impl SavedLabel {
+    /// The label of `object` over `source`.
+    ///
+    /// # Errors
+    /// It is none of this build, or of other columns: why, for a log.
+    pub(crate) fn restored(&self, object: &str, source: &SourceDef) -> Result<Label, String> {
+        let column = |place: &usize| Some((*place, source.columns.get(*place)?));
+        let columns = self.columns.iter().map(column).collect::<Option<Vec<_>>>();
+        let columns = columns.ok_or_else(|| "a column is not there".to_owned())?;
+        let types: Vec<_> = columns.iter().map(|(_, c)| c.data_type.clone()).collect();
+        Ok(Label {
+            program: Program::restored(object, &self.program, &types)?,
+            columns: picked(source, columns),
+        })
+    }
+}
+
+/// These columns of `source`, by their places there.
+fn picked(source: &SourceDef, columns: Vec<(usize, &source::Column)>) -> Columns {
+    let columns = columns
+        .into_iter()
+        .map(|(i, c)| (i, c.name.clone(), c.data_type.clone()));
+    Columns::new(format!("source {}", source.name), columns.collect())
+}
 
 /// A compiled label: the columns that it reads and the program over them.
 #[derive(Debug)]
@@ -89,13 +123,17 @@ impl Label {
             ));
         }
         let program = Program::of(object, lowering, &[typed.slot]).map_err(refused)?;
-        let columns = columns
-            .into_iter()
-            .map(|(i, c)| (i, c.name.clone(), c.data_type.clone()))
-            .collect();
         Ok(Self {
-            columns: Columns::new(format!("source {}", source.name), columns),
+            columns: picked(source, columns),
             program,
+        })
+    }
+
+    /// It as data; None where a constant is of no type of ours.
+    pub(crate) fn saved(&self) -> Option<SavedLabel> {
+        Some(SavedLabel {
+            columns: self.columns.places().collect(),
+            program: self.program.saved()?,
         })
     }
 }

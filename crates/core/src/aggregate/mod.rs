@@ -20,6 +20,7 @@ mod states;
 mod tests;
 
 use arrow_schema::DataType;
+use serde::{Deserialize, Serialize};
 
 pub use function::{Function, Planned};
 pub use functions::AggregateKind;
@@ -31,13 +32,14 @@ pub use rows::{Column, ColumnKind, Rows};
 pub use states::Leaving;
 
 /// What a tile stores for one aggregate: several functions over one argument and filter share it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PartialSpec {
     /// Shape of the state.
     pub class: PartialClass,
     /// Indices into the view's argument columns; none for `count(*)`.
     pub arguments: Vec<usize>,
     /// Types of the arguments.
+    #[serde(with = "crate::data_type::list")]
     pub argument_types: Vec<DataType>,
     /// Index into the view's FILTER columns.
     pub filter: Option<usize>,

@@ -8,6 +8,8 @@
 use super::states::{
     Bits, BoolCounts, By, Distinct, Edge, Extremum, Leaving, Registers, RowCount, Sketch, State,
 };
+use serde::{Deserialize, Serialize};
+
 use super::{PartialSpec, RowOrder, Rows};
 use crate::bytes::{BytesResult, Reader};
 use crate::error::PortResult;
@@ -19,7 +21,7 @@ use crate::value::Value;
 macro_rules! states {
     ($($(#[$doc:meta])* $class:ident($state:ty),)+) => {
         /// Shapes of partial states.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum PartialClass {
             $($(#[$doc])* $class,)+
         }

@@ -1,8 +1,10 @@
 //! The constant of `approx_quantile`: a fraction with as many digits as a name of a function can
 //! have, so that equal ones are one.
 
+use serde::{Deserialize, Serialize};
+
 /// A fraction, in millionths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Quantile(u32);
 
 const WHOLE: u32 = 1_000_000;

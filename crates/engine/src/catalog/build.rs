@@ -3,6 +3,7 @@
 //! compiled; the rest gets a new version.
 
 mod broken;
+mod compile;
 mod meaning;
 mod proof;
 mod renew;
@@ -11,27 +12,27 @@ mod take_over;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forebay_core::definition::MonitorDef;
 use forebay_core::limits::CATALOG_MAX_VIEWS;
-use forebay_core::ports::{CompiledLabel, CompiledService, CompiledView};
-use forebay_core::source::SourceDef;
+use forebay_core::ports::{CompiledService, CompiledView};
 use forebay_core::view::ViewId;
 
+use compile::Meaning;
 use proof::Proof;
 
 use super::change::{Change, ChangeAction};
 use super::checks::{check_deployment, check_monitor};
-use super::inner::{Entry, Inner, Key, MonitorPlan};
+use super::inner::{Entry, Inner, Key};
 use super::references::{Reference, references};
-use super::state::{CATALOG_FORMAT, CatalogState, DroppedState, ObjectState};
+use super::state::{
+    CATALOG_FORMAT, CATALOG_FORMAT_BEFORE_FORMS, CatalogState, DroppedState, ObjectState,
+};
 use super::wanted::Wanted;
 use crate::error::{EngineError, Result, listed};
-use crate::label::Label;
-use crate::parse::{Definition, ObjectKind, QueryText, Statement};
+use crate::parse::{Definition, ObjectKind, Statement};
 use crate::patience::Patience;
-use crate::service::{REQUEST, Service, ServiceIdentity};
-use crate::session::{Session, plain_schema};
-use crate::view::{View, ViewIdentity};
+use crate::service::{REQUEST, Service};
+use crate::session::Session;
+use crate::view::View;
 
 /// Which version of an object to make.
 struct Identity {
@@ -126,9 +127,9 @@ impl<'a> Builder<'a> {
 
     /// Build what `state` says, with its versions and ids.
     pub(super) fn load(mut self, state: &CatalogState) -> Result<Inner> {
-        if state.format != CATALOG_FORMAT {
+        if ![CATALOG_FORMAT, CATALOG_FORMAT_BEFORE_FORMS].contains(&state.format) {
             return Err(EngineError::Input(format!(
-                "the saved catalog has format {}, this program reads {CATALOG_FORMAT}; use the version that wrote it, or apply \
+                "the saved catalog has format {}, this program reads {CATALOG_FORMAT_BEFORE_FORMS} and {CATALOG_FORMAT}; use the version that wrote it, or apply \
                  the definitions with another data directory",
                 state.format
             )));
@@ -277,7 +278,7 @@ impl<'a> Builder<'a> {
             view_id: self.next_view_id(key.0),
             digest: digest.clone(),
         };
-        self.compile(statement, identity, &digest)?;
+        self.compile(statement, identity, Meaning::new(&digest))?;
         self.note(&key, action, version, old, Some(new), note);
         Ok(())
     }
@@ -356,112 +357,6 @@ impl<'a> Builder<'a> {
         match references.iter().find(changed) {
             Some(reference) => format!("{} {} changes", reference.kind, reference.name),
             None => "the meaning of functions changes".to_owned(),
-        }
-    }
-
-    /// Compile `statement` under `identity`. `digest` is that of its meaning now.
-    fn compile(&mut self, statement: Statement, identity: Identity, digest: &str) -> Result<()> {
-        self.patience.begin(&statement.object())?;
-        let name = statement.name.clone();
-        // Before it is taken: what is refused leaves nothing behind.
-        self.check(&statement)?;
-        match &statement.definition {
-            Definition::View(view) => {
-                self.check_view(&statement)?;
-                let (source, entity) = self.tables_of(&statement, &view.entity)?;
-                let id = identity
-                    .view_id
-                    .ok_or_else(|| EngineError::Internal("a view without an id".to_owned()))?;
-                let of = ViewIdentity {
-                    id,
-                    name: name.clone(),
-                    version: identity.version,
-                    digest: digest.to_owned(),
-                };
-                let view = View::compile(&self.session, of, view, &source, &entity)?;
-                self.proven(&statement, Proof::of_view(&view))?;
-                self.after.insert_view(&name, Arc::new(view));
-            }
-            Definition::Service(service) => {
-                let digest = self.meaning(&statement)?;
-                let of = ServiceIdentity {
-                    name: name.clone(),
-                    version: identity.version,
-                    digest,
-                };
-                let request = plain_schema(
-                    service
-                        .request
-                        .iter()
-                        .map(|column| (column.name.clone(), column.data_type.clone())),
-                );
-                let service = Service::compile(&self.session, of, service, &self.after.own_views)?;
-                self.proven(&statement, Proof::of_service(&service, &request))?;
-                self.after.insert_service(&name, Arc::new(service));
-            }
-            Definition::Monitor(def, expression) => {
-                let (label, proof) = self.label(&statement, def, expression.as_ref())?;
-                self.proven(&statement, proof)?;
-                let def = def.clone();
-                let plan = MonitorPlan { def, label };
-                self.after.monitors.insert(name.clone(), plan);
-            }
-            other => self.after.insert_plain(other),
-        }
-        let Identity {
-            version,
-            view_id,
-            digest,
-        } = identity;
-        let state = ObjectState {
-            kind: statement.kind,
-            name: name.clone(),
-            version,
-            view_id,
-            digest,
-            text: statement.text.clone(),
-            file: statement.at.file.clone(),
-            line: statement.at.line,
-            column: statement.at.column,
-        };
-        self.after
-            .entries
-            .insert((statement.kind, name), Arc::new(Entry { state, statement }));
-        Ok(())
-    }
-
-    /// The label of a monitor, if it has one.
-    fn label(
-        &self,
-        statement: &Statement,
-        def: &MonitorDef,
-        expression: Option<&QueryText>,
-    ) -> Result<(Option<Arc<dyn CompiledLabel>>, Proof)> {
-        let (Some(labels), Some(expression)) = (&def.labels, expression) else {
-            return Ok((None, Proof::default()));
-        };
-        let source = &self.after.sources[&labels.source];
-        let label = Label::compile(&self.session, &statement.object(), expression, source)?;
-        let proof = Proof::of_label(&label, source);
-        Ok((Some(Arc::new(label)), proof))
-    }
-
-    /// The source and the entity of a view; `digest` found both.
-    fn tables_of(
-        &self,
-        statement: &Statement,
-        entity: &str,
-    ) -> Result<(Arc<SourceDef>, forebay_core::definition::EntityDef)> {
-        let source = references(statement)?
-            .into_iter()
-            .find(|reference| reference.kind == ObjectKind::Source);
-        let source = source.and_then(|reference| self.after.sources.get(&reference.name));
-        match (source, self.after.entities.get(entity)) {
-            (Some(source), Some(entity)) => Ok((Arc::clone(source), entity.clone())),
-            _ => Err(EngineError::Internal(format!(
-                "{} lost its source or its entity",
-                statement.object()
-            ))),
         }
     }
 

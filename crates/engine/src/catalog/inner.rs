@@ -60,6 +60,8 @@ pub(super) struct Inner {
     /// Views whose texts mean something else than when they were saved.
     pub(super) outdated: BTreeSet<String>,
     pub(super) broken: BTreeMap<Key, Arc<Broken>>,
+    /// Definitions whose SQL was planned, and not bound from what was saved.
+    pub(super) planned: usize,
 }
 
 impl Inner {
@@ -85,6 +87,7 @@ impl Inner {
             monitors: BTreeMap::new(),
             outdated: BTreeSet::new(),
             broken: BTreeMap::new(),
+            planned: 0,
         }
     }
 }

@@ -10,6 +10,7 @@ mod answer;
 mod build;
 mod change;
 mod checks;
+mod compiled;
 mod files;
 mod inner;
 mod planner;
@@ -78,6 +79,13 @@ impl Catalog {
                 inner: Arc::new(inner),
             })
         })
+    }
+
+    /// How many definitions were planned from their texts when this catalog was made; all others are
+    /// bound from what was compiled of them before.
+    #[must_use]
+    pub fn planned(&self) -> usize {
+        self.inner.planned
     }
 
     /// What to keep, so that [`Self::load`] makes the same catalog again.

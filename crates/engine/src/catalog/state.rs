@@ -1,17 +1,20 @@
-//! What a catalog writes down: the applied texts with their versions and ids. Everything else
-//! follows from the texts and is compiled again at start. The binary keeps it as JSON; the shape
-//! has a format version.
+//! What a catalog writes down: the applied texts with their versions and ids, and beside each what
+//! was compiled of it. Everything else follows from the texts. The binary keeps it as JSON; the
+//! shape has a format version.
 
 use forebay_core::limits::DEFINITION_FILE_MAX_BYTES;
 use forebay_core::view::ViewId;
 use serde::{Deserialize, Serialize};
 
+use super::compiled::Compiled;
 use crate::error::{EngineError, Result};
 use crate::parse::{ObjectKind, Statement, parse_file};
 use crate::patience::Patience;
 
 /// Version of the shape of [`CatalogState`] and of the digests in it.
-pub(super) const CATALOG_FORMAT: u32 = 3;
+pub(super) const CATALOG_FORMAT: u32 = 4;
+/// The same without compiled forms; it is read too.
+pub(super) const CATALOG_FORMAT_BEFORE_FORMS: u32 = 3;
 
 /// A catalog as data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +65,9 @@ pub struct ObjectState {
     pub line: u64,
     /// Column of its first word there.
     pub column: u64,
+    /// What was compiled of it, where there is anything to compile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compiled: Option<Compiled>,
 }
 
 impl ObjectState {

@@ -13,6 +13,7 @@ use super::*;
 
 mod beside;
 mod broken;
+mod compiled;
 mod names;
 mod refusals;
 mod renewal;
@@ -268,7 +269,7 @@ fn a_saved_state_brings_back_the_same_catalog() {
     let error = Catalog::load(&other).expect_err("another format");
     assert_eq!(
         error.to_string(),
-        "the saved catalog has format 1, this program reads 3; use the version that wrote it, or apply the definitions \
+        "the saved catalog has format 1, this program reads 3 and 4; use the version that wrote it, or apply the definitions \
          with another data directory"
     );
     let mut other = state.clone();
@@ -509,6 +510,6 @@ fn changes_and_states_are_json_with_stable_names() {
     );
     assert_eq!(json, wanted);
     let state = serde_json::to_value(plan.catalog.state()).expect("plain data");
-    assert_eq!(state["format"], 3);
+    assert_eq!(state["format"], 4);
     assert_eq!(state["objects"][0]["file"], "d.sql");
 }

@@ -17,6 +17,7 @@ use forebay_core::limits::EXPRESSION_MAX_NODES;
 use super::code::{Code, Node, Op, Slot};
 use super::function::{Argument, Type};
 use super::kernel::{Kernel, Operand, RowFaults};
+use super::operation::Operation;
 use super::refusal::Refusal;
 use crate::patience::Patience;
 
@@ -28,7 +29,7 @@ const TEXT_MAX_CHARS: usize = 100;
 enum Key {
     Input(u32),
     Literal(ScalarValue),
-    Call(String, Vec<Slot>),
+    Call(Operation, Vec<Slot>),
     And(Slot, Slot),
     Or(Slot, Slot),
     Not(Slot),
@@ -163,20 +164,19 @@ impl CodeBuilder {
         self.literal(arrow_array::new_null_array(&of.arrow(), 1), "NULL")
     }
 
-    /// A strict operation called `name`, which tells it from all others over the same arguments.
+    /// A strict operation.
     pub(super) fn call(
         &mut self,
-        name: String,
+        operation: Operation,
         args: Vec<Slot>,
         result: Type,
         text: &str,
-        bind: impl FnOnce(&[Argument<'_>]) -> Result<Arc<dyn Kernel>, String>,
     ) -> Result<Slot, Refusal> {
-        let key = Key::Call(name, args);
+        let key = Key::Call(operation, args);
         if let Some(slot) = self.keys.get(&key) {
             return Ok(*slot);
         }
-        let Key::Call(name, args) = key else {
+        let Key::Call(operation, args) = &key else {
             unreachable!("it was just made")
         };
         let arguments: Vec<Argument<'_>> = args
@@ -185,7 +185,7 @@ impl CodeBuilder {
                 constant: self.constant(*slot),
             })
             .collect();
-        let kernel = bind(&arguments).map_err(Refusal::new)?;
+        let kernel = operation.bind(&arguments).map_err(Refusal::new)?;
         let mut fails = args.iter().find_map(|slot| self.fails[slot.index()]);
         let constants: Option<Vec<&ArrayRef>> =
             args.iter().map(|slot| self.constant(*slot)).collect();
@@ -199,10 +199,11 @@ impl CodeBuilder {
             }
         }
         let op = Op::Call {
+            operation: operation.clone(),
             kernel,
             args: args.clone(),
         };
-        Ok(self.push(Key::Call(name, args), op, result.arrow(), text, fails))
+        Ok(self.push(key, op, result.arrow(), text, fails))
     }
 
     pub(super) fn and(&mut self, left: Slot, right: Slot) -> Slot {
@@ -365,7 +366,7 @@ impl CodeBuilder {
 }
 
 /// Note behind which operation each value is needed no more.
-fn note_last_reads(nodes: &mut [Node], outputs: &[Slot]) {
+pub(super) fn note_last_reads(nodes: &mut [Node], outputs: &[Slot]) {
     let mut read = vec![false; nodes.len()];
     for slot in outputs {
         read[slot.index()] = true;

@@ -21,6 +21,7 @@ use forebay_core::{ErrorKind, PortError, PortResult};
 use super::choose::Chosen;
 use super::faults::{Fault, Faults, mask, merge, nulled, raised};
 use super::kernel::{Kernel, Operand, RowFaults};
+use super::operation::Operation;
 use super::value::{Truth, Value};
 
 /// Rows of which an operation makes texts at a time: an array holds 2 GiB of them.
@@ -43,6 +44,8 @@ pub(super) enum Op {
     /// A constant, an array of one row.
     Literal(ArrayRef),
     Call {
+        operation: Operation,
+        /// Bound to those arguments that are constants.
         kernel: Arc<dyn Kernel>,
         args: Vec<Slot>,
     },
@@ -287,7 +290,7 @@ fn evaluate(
             value(Arc::clone(&inputs.columns[column]), faults)
         }
         Op::Literal(array) => value(Arc::clone(array), Faults::new()),
-        Op::Call { kernel, args } => {
+        Op::Call { kernel, args, .. } => {
             let args: Vec<&Value> = args.iter().map(|slot| read(values, *slot)).collect();
             let (array, faults) = call(index, kernel.as_ref(), &args, constant, rows)?;
             value(array, faults)

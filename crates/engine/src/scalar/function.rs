@@ -7,11 +7,12 @@ use std::sync::Arc;
 use arrow_array::ArrayRef;
 use arrow_schema::{DataType, IntervalUnit, TimeUnit};
 use forebay_core::time::timestamp_type;
+use serde::{Deserialize, Serialize};
 
 use super::kernel::Kernel;
 
 /// Types that expressions have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Type {
     Boolean,
     Integer,

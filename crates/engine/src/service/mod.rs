@@ -14,6 +14,7 @@
 
 mod joins;
 mod outputs;
+mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ use forebay_core::source::Column;
 use forebay_core::time::timestamp_type;
 use forebay_core::view::{ServiceSpec, ServiceView};
 use forebay_core::{PortError, PortResult};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, Result};
 use crate::expression::{CAST_REMEDY, Columns, Input, Program, storable};
@@ -43,6 +45,7 @@ use crate::session::{Session, Unplanned, plain_schema};
 use crate::view::{View, missing_column, planning_error, refused, told_at};
 pub(crate) use joins::REQUEST;
 use joins::{Scope, Tables};
+pub(crate) use saved::SavedService;
 
 const AGGREGATES: &str =
     "it aggregates over the rows of a request; aggregate events in a feature view";
@@ -59,7 +62,7 @@ pub(crate) struct Service {
 }
 
 /// A feature of a view that a feature of a service reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeatureRead {
     /// Place of the view among those that the service joins.
     pub view: usize,
@@ -87,7 +90,7 @@ impl Service {
         statement: &ServiceStatement,
         views: &BTreeMap<String, Arc<View>>,
     ) -> Result<Self> {
-        let object = format!("feature service {}", identity.name);
+        let object = object(&identity.name);
         let body = &statement.body;
         let mut query = parse_query(body)?;
         refuse_clauses(&object, body, &query, true)?;
@@ -177,7 +180,7 @@ impl Service {
             .enumerate()
             .map(|(i, c)| (i, c.name.clone(), c.data_type.clone()))
             .collect();
-        let owner = format!("the request of feature service {}", identity.name);
+        let owner = format!("the request of {}", object(&identity.name));
         let fingerprint = fingerprint(&identity.digest, &request, &features);
         let views = tables
             .lookups
@@ -205,6 +208,11 @@ impl Service {
             reads: Vec::new(),
         }
     }
+}
+
+/// The service `name` in messages.
+fn object(name: &str) -> String {
+    format!("feature service {name}")
 }
 
 /// The features of views that `expr` reads, which stand behind what the request has in `inputs`.

@@ -16,15 +16,16 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
+use arrow_schema::DataType;
 use arrow_select::filter::{FilterBuilder, FilterPredicate};
 use forebay_core::fault::RowFault;
 use forebay_core::source::SourceDef;
 use forebay_core::view::FoldBatch;
 use forebay_core::{ErrorKind, PortError, PortResult};
+use serde::{Deserialize, Serialize};
 
 use crate::expression::{Columns, Program};
-use crate::scalar::Guards;
-use crate::scalar::{Evaluated, Fault};
+use crate::scalar::{Evaluated, Fault, Guards, SavedCode};
 
 /// What a fold evaluates, over the source's columns.
 #[derive(Debug)]
@@ -36,6 +37,37 @@ pub(super) struct FoldPlan {
     pub(super) values: Program,
     /// For each argument the FILTERs of the aggregates that take it; None: one takes it everywhere.
     pub(super) guards: Vec<Vec<Option<usize>>>,
+}
+
+/// A [`FoldPlan`] as data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SavedFold {
+    predicate: Option<SavedCode>,
+    key: Vec<usize>,
+    values: SavedCode,
+    guards: Vec<Vec<Option<usize>>>,
+}
+
+impl SavedFold {
+    /// The fold of `object` over the columns of `source`.
+    ///
+    /// # Errors
+    /// It is none of this build, or of other columns.
+    pub(super) fn restored(&self, object: &str, source: &SourceDef) -> Result<Fold, String> {
+        let types = source.columns.iter().map(|c| c.data_type.clone());
+        let types: Vec<DataType> = types.collect();
+        let program = |saved: &SavedCode| Program::restored(object, saved, &types);
+        if self.key.iter().any(|column| *column >= types.len()) {
+            return Err("a key column is not there".to_owned());
+        }
+        let plan = FoldPlan {
+            predicate: self.predicate.as_ref().map(program).transpose()?,
+            key: self.key.clone(),
+            values: program(&self.values)?,
+            guards: self.guards.clone(),
+        };
+        Ok(Fold::of(object, source, plan))
+    }
 }
 
 /// Compiled; see the module.
@@ -98,6 +130,21 @@ impl Fold {
             guards: plan.guards,
             needed,
         }
+    }
+
+    /// It as data; None where a constant is of no type of ours.
+    pub(super) fn saved(&self) -> Option<SavedFold> {
+        let over_source = |program: &Program| program.clone().moved(|place| self.needed[place]);
+        let predicate = match &self.predicate {
+            Some(predicate) => Some(over_source(predicate).saved()?),
+            None => None,
+        };
+        Some(SavedFold {
+            predicate,
+            key: self.key.iter().map(|place| self.needed[*place]).collect(),
+            values: over_source(&self.values).saved()?,
+            guards: self.guards.clone(),
+        })
     }
 
     /// The source's columns that it reads, ascending.

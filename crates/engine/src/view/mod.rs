@@ -11,12 +11,14 @@ mod compile;
 mod fold;
 mod matching;
 mod partition;
+mod saved;
 mod subject;
 #[cfg(test)]
 mod tests;
 mod windows;
 
 pub(crate) use compile::{missing_column, planning_error, told_at};
+pub(crate) use saved::SavedView;
 pub(crate) use subject::refused;
 
 use std::sync::Arc;
@@ -29,7 +31,7 @@ use forebay_core::cells::Cells;
 use forebay_core::definition::EntityDef;
 use forebay_core::digest::digest;
 use forebay_core::ports::CompiledView;
-use forebay_core::source::SourceDef;
+use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::timestamp_type;
 use forebay_core::view::{FoldBatch, ViewId, ViewSpec};
 
@@ -45,6 +47,8 @@ use subject::Subject;
 #[derive(Debug)]
 pub(crate) struct View {
     spec: Arc<ViewSpec>,
+    /// Digest of the definition that it was compiled from.
+    definition: String,
     source: Arc<SourceDef>,
     key_columns: Vec<usize>,
     features: SchemaRef,
@@ -75,7 +79,7 @@ impl View {
         source: &Arc<SourceDef>,
         entity: &EntityDef,
     ) -> Result<Self> {
-        let object = format!("feature view {}", identity.name);
+        let object = object(&identity.name);
         let subject = Subject {
             object: &object,
             body: &statement.body,
@@ -93,25 +97,27 @@ impl View {
             source: source.name.clone(),
             key: entity.key.clone(),
             filters: states.filters(),
-            digest: digest_of_state(identity.digest, &states.partials),
+            digest: digest_of_state(identity.digest.clone(), &states.partials),
             arguments: states.argument_types,
             partials: states.partials,
             aggregates: states.aggregates,
             ttl_us: statement.ttl_us,
         };
-        let fields = compiled
-            .features
-            .iter()
-            .map(|c| Field::new(&c.name, c.data_type.clone(), true));
         Ok(Self {
             spec: Arc::new(spec),
+            definition: identity.digest,
             source: Arc::clone(source),
             key_columns: compiled.key,
-            features: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            features: feature_schema(&compiled.features),
             aggregates: compiled.aggregates,
             fold: compiled.fold,
             finish: compiled.finish,
         })
+    }
+
+    /// Digest of the definition that it was compiled from.
+    pub(crate) fn definition(&self) -> &str {
+        &self.definition
     }
 
     /// The source that it scans.
@@ -143,6 +149,16 @@ impl View {
     pub(crate) fn aggregates(&self) -> &[Vec<usize>] {
         &self.aggregates
     }
+}
+
+/// The view `name` in messages.
+fn object(name: &str) -> String {
+    format!("feature view {name}")
+}
+
+fn feature_schema(features: &[Column]) -> SchemaRef {
+    let field = |column: &Column| Field::new(&column.name, column.data_type.clone(), true);
+    Arc::new(Schema::new(features.iter().map(field).collect::<Vec<_>>()))
 }
 
 /// The digest that the state of a view goes by: that of its definition, and which of its parts are

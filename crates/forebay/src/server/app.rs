@@ -183,6 +183,8 @@ impl App {
         let data_dir = &settings.server.data_dir;
         claim_directory(data_dir, &settings.server.name)?;
         let catalog = catalog_file::load(data_dir)?;
+        let (objects, planned) = (catalog.state().objects.len(), catalog.planned());
+        tracing::info!(objects, planned, "took up the applied definitions");
         let files = descriptors::shares(descriptors::raise(), settings.state.shards)?;
         let budget = Budget::shared(shares.pool);
         let options = online_options(&settings, &shares, files.shard_files);

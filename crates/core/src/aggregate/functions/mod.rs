@@ -19,6 +19,7 @@ mod sum;
 mod variance;
 
 use arrow_schema::DataType;
+use serde::{Deserialize, Serialize};
 
 use super::cells::Cell;
 use super::function::{Function, Planned};
@@ -31,7 +32,7 @@ use crate::source::sql_name;
 macro_rules! functions {
     ($($kind:ident $(($constant:ty = $example:expr))? => $module:ident::$function:ident,)+) => {
         /// An aggregate function of a view.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum AggregateKind {
             $(#[doc = concat!("See `functions/", stringify!($module), ".rs`.")] $kind $(($constant))?,)+
         }

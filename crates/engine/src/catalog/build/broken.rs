@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::compile::Meaning;
 use super::{Builder, Identity};
 use crate::catalog::change::ChangeAction;
 use crate::catalog::inner::{Broken, Key};
@@ -54,7 +55,11 @@ impl Builder<'_> {
             },
             _ => Identity::of(object),
         };
-        self.compile(statement, identity, &now)?;
+        let meaning = Meaning {
+            digest: &now,
+            saved: object.compiled.as_ref(),
+        };
+        self.compile(statement, identity, meaning)?;
         if is_outdated_view {
             // A view keeps what its state was folded under, until the state is made anew.
             self.after.outdated.insert(object.name.clone());

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use super::compile::Meaning;
 use super::{Builder, Identity};
 use crate::catalog::inner::{Entry, Inner};
 use crate::catalog::references::references;
@@ -30,7 +31,7 @@ impl Builder<'_> {
                 view_id: self.next_view_id(key.0),
                 digest: now.clone(),
             };
-            self.compile(statement, identity, &now)?;
+            self.compile(statement, identity, Meaning::new(&now))?;
         }
         Ok(self.after.sealed())
     }

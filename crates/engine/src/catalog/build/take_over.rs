@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use forebay_core::ports::{CompiledService, CompiledView};
 
+use super::compile::Meaning;
 use super::{Builder, Identity};
 use crate::catalog::inner::{Entry, Inner, Key, MonitorPlan};
 use crate::error::Result;
@@ -18,7 +19,7 @@ impl Builder<'_> {
         let name = &key.1;
         if let Some(digest) = self.moved(from, entry)? {
             let identity = Identity::of(&entry.state);
-            self.compile(entry.statement.clone(), identity, &digest)?;
+            self.compile(entry.statement.clone(), identity, Meaning::new(&digest))?;
             // It has been told when it was created.
             self.warnings.clear();
             if from.outdated.contains(name) && key.0 == ObjectKind::View {
@@ -67,7 +68,7 @@ impl Builder<'_> {
                 let (source, _) = self.tables_of(&entry.statement, &view.entity)?;
                 let view = from.own_views.get(name);
                 let view = view.filter(|view| view.source().columns != source.columns);
-                view.map(|view| view.spec().digest.clone())
+                view.map(|view| view.definition().to_owned())
             }
             Definition::Service(_) => {
                 let is_new = |view: &Arc<dyn CompiledView>| {

@@ -6,9 +6,8 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use super::{Lowered, Lowering, Typed, is_regex, operand};
 use crate::scalar::code::Slot;
 use crate::scalar::function::Type;
-use crate::scalar::operators::{
-    Bits, Compare, Comparison, Concat, Doubles, Integers, Moment, Spans,
-};
+use crate::scalar::operation::Operation;
+use crate::scalar::operators::{Bits, Comparison, Doubles, Integers, Moment, Spans};
 use crate::scalar::refusal::Refusal;
 
 fn comparison(operator: Operator) -> Option<Comparison> {
@@ -85,15 +84,10 @@ impl Lowering<'_> {
             return self.compared(comparison, left, right);
         }
         let text = self.joined(left, op, right);
-        if let Some(kernel) = bits(*op) {
+        if let Some(bits) = bits(*op) {
             let (left, right) = self.integers(op, left, right)?;
-            return self.kernel(
-                op.to_string(),
-                vec![left, right],
-                Type::BigInt,
-                &text,
-                kernel,
-            );
+            let operation = Operation::Bits(bits);
+            return self.operation(operation, vec![left, right], Type::BigInt, &text);
         }
         let Some((integers, doubles)) = arithmetic(*op) else {
             return Err(Refusal::at(
@@ -111,12 +105,12 @@ impl Lowering<'_> {
             self.implied(left, Some(result))?.slot,
             self.implied(right, Some(result))?.slot,
         ];
-        let name = format!("{op} {}", result.sql());
-        if double {
-            self.kernel(name, args, result, &text, doubles)
+        let operation = if double {
+            Operation::Doubles(doubles)
         } else {
-            self.kernel(name, args, result, &text, integers)
-        }
+            Operation::Integers(integers)
+        };
+        self.operation(operation, args, result, &text)
     }
 
     fn joined(&self, left: Typed, op: &Operator, right: Typed) -> String {
@@ -147,7 +141,7 @@ impl Lowering<'_> {
             args.push(self.cast(typed, Type::Text, false)?.slot);
         }
         let text = texts.join(" || ");
-        self.kernel("||", args, Type::Text, &text, Concat)
+        self.operation(Operation::Concat, args, Type::Text, &text)
     }
 
     fn regex(&mut self, left: &Expr, right: &Expr, any_case: bool, negated: bool) -> Lowered {
@@ -206,13 +200,8 @@ impl Lowering<'_> {
                 self.implied(right, Some(of))?,
             )
         };
-        self.kernel(
-            format!("compare {}", comparison.sql()),
-            vec![left.slot, right.slot],
-            Type::Boolean,
-            &text,
-            Compare(comparison),
-        )
+        let args = vec![left.slot, right.slot];
+        self.operation(Operation::Compare(comparison), args, Type::Boolean, &text)
     }
 
     /// Arithmetic of times.
@@ -239,34 +228,33 @@ impl Lowering<'_> {
         };
         let args = vec![left.slot, right.slot];
         let swapped = vec![right.slot, left.slot];
-        let name = |what: &str| format!("{op} {what}");
         match (given, plus, op == Operator::Minus) {
             ((Timestamp, Timestamp), _, true) => {
-                self.kernel(name("between"), args, Duration, &text, Spans::Between)
+                self.operation(Operation::Spans(Spans::Between), args, Duration, &text)
             }
             ((Timestamp, Duration), true, _) => {
-                self.kernel(name("span"), args, Timestamp, &text, Spans::Later)
+                self.operation(Operation::Spans(Spans::Later), args, Timestamp, &text)
             }
             ((Duration, Timestamp), true, _) => {
-                self.kernel(name("span"), swapped, Timestamp, &text, Spans::Later)
+                self.operation(Operation::Spans(Spans::Later), swapped, Timestamp, &text)
             }
             ((Timestamp, Duration), _, true) => {
-                self.kernel(name("span"), args, Timestamp, &text, Spans::Earlier)
+                self.operation(Operation::Spans(Spans::Earlier), args, Timestamp, &text)
             }
             ((Timestamp, Interval), true, _) => {
-                self.kernel(name("interval"), args, Timestamp, &text, Moment::Later)
+                self.operation(Operation::Moment(Moment::Later), args, Timestamp, &text)
             }
             ((Interval, Timestamp), true, _) => {
-                self.kernel(name("interval"), swapped, Timestamp, &text, Moment::Later)
+                self.operation(Operation::Moment(Moment::Later), swapped, Timestamp, &text)
             }
             ((Timestamp, Interval), _, true) => {
-                self.kernel(name("interval"), args, Timestamp, &text, Moment::Earlier)
+                self.operation(Operation::Moment(Moment::Earlier), args, Timestamp, &text)
             }
             ((Duration, Duration), true, _) => {
-                self.kernel(name("spans"), args, Duration, &text, Spans::Add)
+                self.operation(Operation::Spans(Spans::Add), args, Duration, &text)
             }
             ((Duration, Duration), _, true) => {
-                self.kernel(name("spans"), args, Duration, &text, Spans::Subtract)
+                self.operation(Operation::Spans(Spans::Subtract), args, Duration, &text)
             }
             _ => Err(no_arithmetic(&text, given, op)),
         }

@@ -7,9 +7,10 @@ use datafusion::logical_expr::Expr;
 
 use super::{Lowered, Lowering, Typed};
 use crate::scalar::forms::Form;
-use crate::scalar::function::{Argument, Function, Type};
+use crate::scalar::function::Type;
 use crate::scalar::functions;
-use crate::scalar::operators::{Extreme, IsNull, NullIf};
+use crate::scalar::operation::Operation;
+use crate::scalar::operators::Extreme;
 use crate::scalar::refusal::Refusal;
 use crate::scalar::shell::{cast_of, misfit};
 use crate::scalar::suggest::unknown_function;
@@ -63,13 +64,13 @@ impl Lowering<'_> {
         let extreme = match form {
             Form::Greatest => Extreme::Greatest,
             Form::Least => Extreme::Least,
-            Form::NullIf => return self.kernel("nullif", slots, of, &text, NullIf),
+            Form::NullIf => return self.operation(Operation::NullIf, slots, of, &text),
             Form::Coalesce | Form::Nvl | Form::Nvl2 | Form::RequestTime => {
                 let slot = self.builder.coalesce(slots, of, &text)?;
                 return Ok(Typed::new(slot, of));
             }
         };
-        self.kernel(form.name(), slots, of, &text, extreme)
+        self.operation(Operation::Extreme(extreme), slots, of, &text)
     }
 
     /// `nvl2(a, b, c)`: b where a is not NULL, else c.
@@ -82,15 +83,9 @@ impl Lowering<'_> {
         };
         let then = self.implied(*then, Some(of))?.slot;
         let otherwise = self.implied(*otherwise, Some(of))?.slot;
-        let kernel = IsNull { negated: true };
         let reads = format!("{} IS NOT NULL", super::operand(self.text(*condition)));
-        let when = self.kernel(
-            "is NOT null",
-            vec![condition.slot],
-            Type::Boolean,
-            &reads,
-            kernel,
-        )?;
+        let present = Operation::IsNull { negated: true };
+        let when = self.operation(present, vec![condition.slot], Type::Boolean, &reads)?;
         let arms = vec![(when.slot, then)];
         let slot = self.builder.case(arms, Some(otherwise), of, text)?;
         Ok(Typed::new(slot, of))
@@ -123,21 +118,11 @@ impl Lowering<'_> {
         for (arg, wanted) in args.iter().zip(wanted) {
             slots.push(self.implied(*arg, Some(wanted))?.slot);
         }
-        let key = format!("function {} {}", function.name, place(function, overload));
-        let bind = |arguments: &[Argument<'_>]| (overload.bind)(arguments);
+        let operation = Operation::function(function.name, overload);
         let slot = self
             .builder
-            .call(key, slots, overload.result, &text, bind)
+            .call(operation, slots, overload.result, &text)
             .map_err(|refusal| Refusal::at(function.name, refusal.message))?;
         Ok(Typed::new(slot, overload.result))
     }
-}
-
-/// Which of the overloads of `function` it is.
-fn place(function: &Function, overload: &crate::scalar::function::Overload) -> usize {
-    function
-        .overloads
-        .iter()
-        .position(|other| std::ptr::eq(other, overload))
-        .unwrap_or_default()
 }

@@ -1,14 +1,16 @@
 //! Conditions that are more than a comparison: patterns, BETWEEN, IN and CASE. What may be
 //! skipped is made of AND, OR and CASE, so that it is skipped as they do.
 
+use arrow_array::Array;
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef};
 use datafusion::logical_expr::expr::{Between, Case, InList, Like};
 
 use super::{Lowered, Lowering, Typed, operand};
 use crate::scalar::code::Slot;
+use crate::scalar::constant::Constant;
 use crate::scalar::function::Type;
-use crate::scalar::operators::{Comparison, Members, Pattern, like, similar};
+use crate::scalar::operation::Operation;
+use crate::scalar::operators::Comparison;
 use crate::scalar::refusal::Refusal;
 
 impl Lowering<'_> {
@@ -41,8 +43,10 @@ impl Lowering<'_> {
         let (text, pattern) = self.pattern(like_expr, name)?;
         let any_case = like_expr.case_insensitive;
         let escape = like_expr.escape_char;
-        self.matched(like_expr, name, text, pattern, |pattern| {
-            like(pattern, escape, any_case)
+        self.matched(like_expr, name, text, pattern, |pattern| Operation::Like {
+            pattern,
+            escape,
+            any_case,
         })
     }
 
@@ -50,7 +54,7 @@ impl Lowering<'_> {
         let (text, pattern) = self.pattern(like, "SIMILAR TO")?;
         let escape = like.escape_char;
         self.matched(like, "SIMILAR TO", text, pattern, |pattern| {
-            similar(pattern, escape)
+            Operation::Similar { pattern, escape }
         })
     }
 
@@ -60,15 +64,13 @@ impl Lowering<'_> {
         name: &str,
         text: Slot,
         pattern: Option<String>,
-        compile: impl FnOnce(&str) -> Result<Pattern, String>,
+        operation: impl FnOnce(String) -> Operation,
     ) -> Lowered {
         let Some(pattern) = pattern else {
             return Ok(Typed::new(self.builder.null(Type::Boolean)?, Type::Boolean));
         };
-        let kernel = compile(&pattern).map_err(Refusal::new)?;
         let reads = format!("{} {name} '{pattern}'", operand(self.builder.text(text)));
-        let key = format!("{name} {:?} {pattern}", like.escape_char);
-        let found = self.kernel(key, vec![text], Type::Boolean, &reads, kernel)?;
+        let found = self.operation(operation(pattern), vec![text], Type::Boolean, &reads)?;
         self.negated(found, like.negated)
     }
 
@@ -105,26 +107,17 @@ impl Lowering<'_> {
             .filter(|of| !matches!(of, Type::Duration | Type::Interval));
         let constants: Option<Vec<_>> = members
             .iter()
-            .map(|member| self.builder.constant(member.slot).cloned())
+            .map(|member| Constant::of(self.builder.constant(member.slot)?))
             .collect();
         let found = match (value.of, listed, constants) {
             (Some(of), Some(listed), Some(constants))
                 if of == listed && members.iter().all(|m| m.of.is_none_or(|m| m == of)) =>
             {
-                let list: Vec<&ArrayRef> = constants.iter().collect();
                 let texts: Vec<&str> = members.iter().map(|m| self.text(*m).as_ref()).collect();
                 let value_text = operand(self.text(value));
                 let reads = format!("{value_text} IN ({})", texts.join(", "));
-                let slots: Vec<String> =
-                    members.iter().map(|m| m.slot.index().to_string()).collect();
-                let key = format!("in {}", slots.join(" "));
-                self.kernel(
-                    key,
-                    vec![value.slot],
-                    Type::Boolean,
-                    &reads,
-                    Members::of(&list),
-                )?
+                let operation = Operation::Members(constants);
+                self.operation(operation, vec![value.slot], Type::Boolean, &reads)?
             }
             _ => {
                 let mut any: Option<Slot> = None;

@@ -19,12 +19,11 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, Operator};
 
 use super::build::CodeBuilder;
-use super::casts::{self, Cast};
+use super::casts;
 use super::code::{Code, Slot};
 use super::function::Type;
 use super::input::Input;
-use super::kernel::Kernel;
-use super::operators::{IsNull, IsTruth, Negate};
+use super::operation::Operation;
 use super::refusal::{Refusal, position_of};
 use super::shell::planned;
 use crate::patience::Patience;
@@ -332,25 +331,18 @@ impl<'a> Lowering<'a> {
             let name = if trying { "TRY_CAST" } else { "CAST" };
             format!("{name}({} AS {})", self.text(typed), to.sql())
         };
-        let kernel = Cast { to, trying };
-        let name = format!("cast {trying} {}", to.sql());
-        self.kernel(name, vec![typed.slot], to, &text, kernel)
+        self.operation(Operation::Cast { to, trying }, vec![typed.slot], to, &text)
     }
 
-    /// A strict operation that no constant changes.
-    fn kernel(
+    /// A strict operation.
+    fn operation(
         &mut self,
-        name: impl Into<String>,
+        operation: Operation,
         args: Vec<Slot>,
         result: Type,
         text: &str,
-        kernel: impl Kernel + 'static,
     ) -> Lowered {
-        let bind = move |_: &[super::function::Argument<'_>]| {
-            let kernel: Arc<dyn Kernel> = Arc::new(kernel);
-            Ok(kernel)
-        };
-        let slot = self.builder.call(name.into(), args, result, text, bind)?;
+        let slot = self.builder.call(operation, args, result, text)?;
         Ok(Typed::new(slot, result))
     }
 
@@ -360,7 +352,7 @@ impl<'a> Lowering<'a> {
         match inner.of {
             None => Ok(inner),
             Some(of @ (Type::Integer | Type::BigInt | Type::Double)) => {
-                self.kernel("negate", vec![inner.slot], of, &text, Negate)
+                self.operation(Operation::Negate, vec![inner.slot], of, &text)
             }
             Some(of) => Err(Refusal::new(format!(
                 "{} is {}, which has no opposite; write it of a number",
@@ -374,28 +366,16 @@ impl<'a> Lowering<'a> {
         let inner = self.lower(inner)?;
         let not = if negated { "NOT " } else { "" };
         let text = format!("{} IS {not}NULL", operand(self.text(inner)));
-        let name = format!("is {not}null");
-        self.kernel(
-            name,
-            vec![inner.slot],
-            Type::Boolean,
-            &text,
-            IsNull { negated },
-        )
+        let operation = Operation::IsNull { negated };
+        self.operation(operation, vec![inner.slot], Type::Boolean, &text)
     }
 
     fn is_truth(&mut self, inner: &Expr, word: &str, truth: bool, negated: bool) -> Lowered {
         let inner = self.condition(inner)?;
         let not = if negated { "NOT " } else { "" };
         let text = format!("{} IS {not}{word}", operand(self.builder.text(inner)));
-        let kernel = IsTruth { truth, negated };
-        self.kernel(
-            format!("is {not}{word}"),
-            vec![inner],
-            Type::Boolean,
-            &text,
-            kernel,
-        )
+        let operation = Operation::IsTruth { truth, negated };
+        self.operation(operation, vec![inner], Type::Boolean, &text)
     }
 
     /// The type that all of `values` are or widen to; None where all are NULL.

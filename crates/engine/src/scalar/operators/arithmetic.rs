@@ -12,12 +12,13 @@ use arrow_schema::DataType;
 use forebay_core::PortResult;
 use forebay_core::exact::CANONICAL_NAN;
 use forebay_core::fault::FaultKind;
+use serde::{Deserialize, Serialize};
 
 use super::column::{Column, binary, nulls_of};
 use crate::scalar::kernel::{Kernel, Operand, RowFaults};
 
 /// `+ - * / %` over BIGINT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Integers {
     Add,
     Subtract,
@@ -101,7 +102,7 @@ pub(super) fn judged(
 }
 
 /// `+ - * / %` over DOUBLE.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Doubles {
     Add,
     Subtract,
@@ -136,7 +137,7 @@ impl Kernel for Doubles {
 }
 
 /// `& | # << >>` over BIGINT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Bits {
     And,
     Or,

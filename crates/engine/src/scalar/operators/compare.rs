@@ -18,12 +18,13 @@ use arrow_buffer::BooleanBuffer;
 use arrow_schema::DataType;
 use arrow_select::nullif::nullif;
 use forebay_core::{ErrorKind, PortError, PortResult};
+use serde::{Deserialize, Serialize};
 
 use super::column::{Booleans, Column, Texts, binary_bits, nulls_of, valid_of};
 use crate::scalar::kernel::{Kernel, Operand, RowFaults};
 
 /// How two values are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Comparison {
     Equal,
     NotEqual,

@@ -15,12 +15,13 @@ use arrow_select::interleave::interleave;
 use forebay_core::aggregate::compare_floats;
 use forebay_core::exact::CANONICAL_NAN;
 use forebay_core::{ErrorKind, PortError, PortResult};
+use serde::{Deserialize, Serialize};
 
 use super::column::{Booleans, Texts, is_null};
 use crate::scalar::kernel::{Kernel, Operand, RowFaults};
 
 /// greatest, or least.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Extreme {
     Greatest,
     Least,

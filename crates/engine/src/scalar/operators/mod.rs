@@ -19,5 +19,5 @@ pub(super) use concat::Concat;
 pub(super) use conditions::{IsNull, IsTruth};
 pub(super) use extremes::Extreme;
 pub(super) use members::Members;
-pub(super) use pattern::{Pattern, like, similar};
+pub(super) use pattern::{like, similar};
 pub(super) use time::{Moment, Spans};

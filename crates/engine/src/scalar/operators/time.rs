@@ -14,6 +14,7 @@ use arrow_array::{ArrayRef, DurationMicrosecondArray, TimestampMicrosecondArray}
 use forebay_core::PortResult;
 use forebay_core::fault::FaultKind;
 use forebay_core::time::{DAY_US, Micros, timestamp_type};
+use serde::{Deserialize, Serialize};
 
 use super::arithmetic::judged;
 use super::column::{Column, binary, nulls_of};
@@ -21,7 +22,7 @@ use crate::scalar::functions::calendar::Civil;
 use crate::scalar::kernel::{Kernel, Operand, RowFaults};
 
 /// Lengths and times that are added or taken away; both sides count microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Spans {
     /// time - time
     Between,
@@ -81,7 +82,7 @@ impl Kernel for Spans {
 }
 
 /// A time moved by an interval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Moment {
     Later,
     Earlier,

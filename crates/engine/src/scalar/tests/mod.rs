@@ -15,12 +15,12 @@ use arrow_array::{
     TimestampMicrosecondArray,
 };
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use arrow_schema::{Field, Schema};
+use arrow_schema::{DataType, Field, Schema};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use super::{Code, Lowering, Refusal};
+use super::{Code, Lowering, Refusal, SavedCode};
 use crate::expression::Input;
 use crate::parse::Steps;
 use crate::session::Session;
@@ -158,13 +158,31 @@ fn compiled_here(
     Ok(lowering.finish(&[typed.slot]))
 }
 
-/// What `code` is on each row: its value, or its fault behind an exclamation mark.
+/// `code`, saved and read again.
+fn restored(code: &Code, columns: &Columns) -> Code {
+    let saved = code.saved().expect("constants of our types");
+    let json = serde_json::to_string(&saved).expect("plain data");
+    let read: SavedCode = serde_json::from_str(&json).expect("what was written");
+    assert_eq!(read, saved);
+    let types: Vec<DataType> = columns.iter().map(|(_, c)| c.data_type().clone()).collect();
+    let restored = Code::restored(&read, &types).unwrap_or_else(|e| panic!("{json}: {e}"));
+    assert_eq!(restored.saved(), Some(saved));
+    restored
+}
+
+/// What `code` is on each row, also once it was saved and read again: its value, or its fault behind an exclamation mark.
 pub(super) fn values(code: &Code, columns: &Columns) -> Vec<String> {
     let arrays: Vec<ArrayRef> = columns.iter().map(|(_, array)| Arc::clone(array)).collect();
     let rows = arrays[0].len();
-    let value = code.run(&arrays.into(), rows).expect("runs").remove(0);
+    let value = code
+        .run(&arrays.clone().into(), rows)
+        .expect("runs")
+        .remove(0);
     assert_eq!(Some(value.array.data_type()), code.types().next());
     assert_eq!(value.array.len(), rows);
+    let again = restored(code, columns).run(&arrays.into(), rows);
+    let again = again.expect("runs").remove(0);
+    assert_eq!((&again.array, &again.faults), (&value.array, &value.faults));
     let options = FormatOptions::default().with_null("NULL");
     let written = ArrayFormatter::try_new(value.array.as_ref(), &options).expect("a type of ours");
     let mut faults = value.faults.iter().peekable();
