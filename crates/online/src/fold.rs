@@ -392,5 +392,11 @@ fn sort_by_key(gathered: &mut Gathered<'_>) {
             .sort_unstable_by_key(|r| (r.time, r.partition, r.offset, r.fold, r.row));
     }
     gathered.rows = rows;
-    keys.sort_unstable_by_key(|key| (key.view.spec.id, key.key));
+    // The order is known: no key is compared again.
+    let mut unsorted: Vec<Option<DirtyKey<'_>>> = keys.drain(..).map(Some).collect();
+    let sorted = by_key.iter().map(|&at| {
+        let key = unsorted[at as usize].take();
+        key.expect("each key has one place in the order")
+    });
+    keys.extend(sorted);
 }

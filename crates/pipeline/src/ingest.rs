@@ -535,10 +535,11 @@ fn check_order(batch: &SourceBatch) {
     invariant!(RowsInLogOrder, origin.is_in_log_order(), "source {source}");
     let read_to: HashMap<&TopicPartition, i64> =
         batch.read_up_to.iter().map(|(p, to)| (p, *to)).collect();
-    let is_below = |(slot, offset): (&u32, &i64)| {
-        let place = &origin.partitions[*slot as usize];
-        read_to.get(place).is_some_and(|to| offset < to)
-    };
+    // Once a partition, not once a row.
+    let partitions = origin.partitions.iter();
+    let ends: Vec<Option<i64>> = partitions.map(|p| read_to.get(p).copied()).collect();
+    let is_below =
+        |(slot, offset): (&u32, &i64)| ends[*slot as usize].is_some_and(|end| *offset < end);
     invariant!(
         RowsBelowReadTo,
         origin.partition.iter().zip(&origin.offset).all(is_below),

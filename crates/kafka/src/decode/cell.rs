@@ -100,6 +100,19 @@ impl Column {
         Ok(())
     }
 
+    /// A number of JSON with a fraction or an exponent, or an integer that is a double: `-0` is
+    /// one, and an integer all the same.
+    pub(super) fn put_json_double(&mut self, value: f64) -> Result<(), Reject> {
+        match &self.values {
+            Values::BigInt(_) | Values::Integer(_) | Values::Timestamp(_)
+                if value == 0.0 && value.is_sign_negative() =>
+            {
+                self.put_integer(0)
+            }
+            _ => self.put_double(value),
+        }
+    }
+
     /// A text.
     pub(super) fn put_text(&mut self, text: &str) -> Result<(), Reject> {
         match &mut self.values {

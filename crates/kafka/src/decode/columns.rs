@@ -298,6 +298,19 @@ impl Fields {
         self.names.find(place, name).is_some()
     }
 
+    /// See [`Names::remembered`].
+    pub(super) fn remembered(&self, place: usize) -> Option<(&[u8], Option<Found>)> {
+        self.names.remembered(place)
+    }
+
+    /// The columns of the objects that the column `found` holds.
+    pub(super) fn inside(&self, found: Found) -> Option<&Self> {
+        match &self.columns.get(found.column)?.values {
+            Values::Struct(fields) => Some(fields),
+            _ => None,
+        }
+    }
+
     /// What becomes of the field `name`, the `place`-th of its object, in row `row`. A field of a
     /// column's very name wins over those of another case, wherever they stand.
     ///
@@ -310,10 +323,24 @@ impl Fields {
         row: usize,
         twice: fn() -> Reject,
     ) -> Result<Claim, Reject> {
+        let found = self.names.find(place, name);
+        self.claim_found(found, row, twice)
+    }
+
+    /// What becomes of a field whose name means `found`; see [`Self::claim`].
+    ///
+    /// # Errors
+    /// Another field of the same name was there: `twice`.
+    pub(super) fn claim_found(
+        &mut self,
+        found: Option<Found>,
+        row: usize,
+        twice: fn() -> Reject,
+    ) -> Result<Claim, Reject> {
         let Some(Found {
             column: index,
             exact,
-        }) = self.names.find(place, name)
+        }) = found
         else {
             self.unknown.add(Guess::UnknownField);
             return Ok(Claim::Skip);

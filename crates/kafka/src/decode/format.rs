@@ -28,7 +28,7 @@ pub(super) struct Codec {
 static CODECS: [Codec; 3] = [
     Codec {
         name: "json",
-        open: |_| Ok(Box::new(Json)),
+        open: |_| Ok(Box::new(Json::default())),
         encode: |_, batch| encode_rows(batch),
     },
     Codec {

@@ -22,10 +22,29 @@ pub(super) struct Found {
 }
 
 /// What the field at one place of the object was in the record before.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Remembered {
     name: String,
+    /// The name as a record of JSON has it, in quotes and with its colon.
+    quoted: Vec<u8>,
+    /// Whether it has it so: the name needs no escapes.
+    is_plain: bool,
     found: Option<Found>,
+}
+
+impl Remembered {
+    fn set(&mut self, name: &str, found: Option<Found>) {
+        self.name.clear();
+        self.name.push_str(name);
+        self.quoted.clear();
+        for part in [b"\"".as_slice(), name.as_bytes(), b"\":"] {
+            self.quoted.extend_from_slice(part);
+        }
+        self.is_plain = name
+            .bytes()
+            .all(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20));
+        self.found = found;
+    }
 }
 
 /// The names of the columns of one object.
@@ -89,16 +108,19 @@ impl Names {
         if place >= LAYOUT_MAX_FIELDS || name.len() > LAYOUT_MAX_NAME_BYTES {
             return;
         }
-        if let Some(remembered) = self.layout.get_mut(place) {
-            remembered.name.clear();
-            remembered.name.push_str(name);
-            remembered.found = found;
-        } else if place == self.layout.len() {
-            self.layout.push(Remembered {
-                name: name.to_owned(),
-                found,
-            });
+        if place == self.layout.len() {
+            self.layout.push(Remembered::default());
         }
+        if let Some(remembered) = self.layout.get_mut(place) {
+            remembered.set(name, found);
+        }
+    }
+
+    /// The field at the `place`-th place of the object before, in quotes and with its colon, and
+    /// the column that it means.
+    pub(super) fn remembered(&self, place: usize) -> Option<(&[u8], Option<Found>)> {
+        let remembered = self.layout.get(place).filter(|field| field.is_plain)?;
+        Some((&remembered.quoted, remembered.found))
     }
 }
 

@@ -521,13 +521,17 @@ fn judged_by_tree(json: &[u8]) -> Option<(i64, Option<String>)> {
     let Ok(Value::Object(object)) = serde_json::from_slice(json) else {
         return None;
     };
-    let at = object
-        .get("at")?
+    // A name of another case counts where none is the column's own; damage makes such.
+    let named = |name: &str| {
+        let other = || object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        object.get(name).or_else(|| other().map(|(_, value)| value))
+    };
+    let at = named("at")?
         .as_i64()
         // The tree has `-0` as a double.
-        .or_else(|| (object.get("at")?.as_f64()?.to_bits() == (-0.0_f64).to_bits()).then_some(0))
+        .or_else(|| (named("at")?.as_f64()?.to_bits() == (-0.0_f64).to_bits()).then_some(0))
         .filter(|at| (EARLIEST_US..=LATEST_US).contains(at))?;
-    match object.get("text") {
+    match named("text") {
         None | Some(Value::Null) => Some((at, None)),
         Some(Value::String(text)) => Some((at, Some(text.clone()))),
         Some(_) => None,

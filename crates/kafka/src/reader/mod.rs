@@ -44,7 +44,9 @@ pub struct KafkaLog {
     consumer: BaseConsumer<ClientEvents>,
     sources: Vec<SourceReader>,
     /// Which of `sources` read a topic.
-    readers_of: HashMap<Arc<str>, Vec<usize>>,
+    readers_of: HashMap<Arc<str>, Arc<[usize]>>,
+    /// Those of the topic of the record before.
+    recent_readers: Option<(Arc<str>, Arc<[usize]>)>,
     partitions: Positions,
     faults: Vec<(TopicPartition, LogFault)>,
     paused: bool,
@@ -56,7 +58,11 @@ pub struct KafkaLog {
 /// Where each assigned partition will be read next, by topic and number.
 #[derive(Debug, Default)]
 struct Positions {
-    topics: HashMap<Arc<str>, BTreeMap<i32, Reading>>,
+    topics: HashMap<Arc<str>, BTreeMap<i32, usize>>,
+    /// None: it is not read any more.
+    places: Vec<(TopicPartition, Option<Reading>)>,
+    /// The place of the record before: records come in runs of one partition.
+    recent: usize,
 }
 
 /// One assigned partition.
@@ -69,34 +75,45 @@ struct Reading {
 
 impl Positions {
     fn of(from: &BTreeMap<TopicPartition, i64>) -> Self {
-        let mut topics: HashMap<Arc<str>, BTreeMap<i32, Reading>> = HashMap::new();
-        for (place, offset) in from {
+        let mut topics: HashMap<Arc<str>, BTreeMap<i32, usize>> = HashMap::new();
+        for (number, place) in from.keys().enumerate() {
+            topics
+                .entry(Arc::clone(&place.topic))
+                .or_default()
+                .insert(place.partition, number);
+        }
+        let reading = |(place, offset): (&TopicPartition, &i64)| {
             let reading = Reading {
                 next_offset: *offset,
                 at_end: false,
             };
-            topics
-                .entry(Arc::clone(&place.topic))
-                .or_default()
-                .insert(place.partition, reading);
+            (place.clone(), Some(reading))
+        };
+        Self {
+            topics,
+            places: from.iter().map(reading).collect(),
+            recent: 0,
         }
-        Self { topics }
     }
 
     fn get(&mut self, topic: &str, partition: i32) -> Option<&mut Reading> {
-        self.topics.get_mut(topic)?.get_mut(&partition)
+        let is_recent = |(place, _): &(TopicPartition, _)| {
+            place.partition == partition && *place.topic == *topic
+        };
+        if !self.places.get(self.recent).is_some_and(is_recent) {
+            self.recent = *self.topics.get(topic)?.get(&partition)?;
+        }
+        self.places.get_mut(self.recent)?.1.as_mut()
     }
 
     fn remove(&mut self, place: &TopicPartition) -> Option<Reading> {
-        self.topics.get_mut(&place.topic)?.remove(&place.partition)
+        let number = self.topics.get(&place.topic)?.get(&place.partition)?;
+        self.places.get_mut(*number)?.1.take()
     }
 
     fn all(&self) -> impl Iterator<Item = (TopicPartition, Reading)> {
-        self.topics.iter().flat_map(|(topic, partitions)| {
-            partitions.iter().map(|(partition, reading)| {
-                (TopicPartition::new(Arc::clone(topic), *partition), *reading)
-            })
-        })
+        let places = self.places.iter();
+        places.filter_map(|(place, reading)| Some((place.clone(), (*reading)?)))
     }
 
     fn offsets(&self) -> BTreeMap<TopicPartition, i64> {
@@ -140,6 +157,7 @@ impl KafkaLog {
             consumer,
             sources: Vec::new(),
             readers_of: HashMap::new(),
+            recent_readers: None,
             partitions: Positions::default(),
             faults: Vec::new(),
             paused: false,
@@ -166,6 +184,7 @@ impl KafkaLog {
             queue,
             sources,
             readers_of,
+            recent_readers,
             partitions,
             stats,
             ..
@@ -182,7 +201,17 @@ impl KafkaLog {
                 next_offset: record.offset + 1,
                 at_end: false,
             };
-            Taken::Record(take(sources, readers_of, stats, record))
+            if recent_readers
+                .as_ref()
+                .is_none_or(|(topic, _)| **topic != *record.topic)
+            {
+                let readers = readers_of.get_key_value(record.topic);
+                *recent_readers = readers.map(|(topic, of)| (Arc::clone(topic), Arc::clone(of)));
+            }
+            let readers = recent_readers
+                .as_ref()
+                .map_or(&[][..], |(_, readers)| readers);
+            Taken::Record(take(sources, readers, stats, record))
         })
     }
 
@@ -257,11 +286,11 @@ impl KafkaLog {
     }
 }
 
-/// Hand `record` to every source that reads its topic: its size in bytes, with the headers that are
-/// kept of it.
+/// Hand `record` to the `readers` among `sources`, which read its topic: its size in bytes, with
+/// the headers that are kept of it.
 fn take(
     sources: &mut [SourceReader],
-    readers_of: &HashMap<Arc<str>, Vec<usize>>,
+    readers: &[usize],
     stats: &ReaderStats,
     record: &NativeRecord<'_>,
 ) -> usize {
@@ -273,7 +302,7 @@ fn take(
     };
     let place = (record.partition, record.offset);
     let mut bytes = read.key.map_or(0, <[u8]>::len) + read.payload.map_or(0, <[u8]>::len);
-    for index in readers_of.get(record.topic).into_iter().flatten() {
+    for index in readers {
         bytes += sources[*index].take(place, &read, record.headers, stats);
     }
     bytes
@@ -290,13 +319,14 @@ impl EventLog for KafkaLog {
             .map(SourceReader::new)
             .collect::<Result<Vec<_>, _>>()?;
         assignment::assign(&self.consumer, from)?;
-        self.readers_of = HashMap::new();
+        let mut readers_of: HashMap<Arc<str>, Vec<usize>> = HashMap::new();
         for (index, source) in sources.iter().enumerate() {
-            self.readers_of
-                .entry(source.topic.as_str().into())
-                .or_default()
-                .push(index);
+            let readers = readers_of.entry(source.topic.as_str().into());
+            readers.or_default().push(index);
         }
+        let readers_of = readers_of.into_iter();
+        self.readers_of = readers_of.map(|(topic, of)| (topic, of.into())).collect();
+        self.recent_readers = None;
         self.sources = readers;
         invariant!(
             ReadsHaveASource,

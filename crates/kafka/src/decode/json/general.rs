@@ -1,58 +1,43 @@
-//! JSON: one object a record. The bytes go straight into the columns, in one pass and without a
-//! tree of values; which value fits which column is [`super::cell`]'s to say. Objects hold values
-//! and values may be objects, so both visitors are here.
+//! The parser that takes every record: that of serde_json, whose words a reject has. It puts each
+//! value into its column when it comes, without a tree of values. Objects hold values and values
+//! may be objects, so both visitors are here.
 
 use std::fmt;
 
 use forebay_core::limits::EVENT_MAX_DEPTH;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
 
-use super::columns::{Claim, Column, Fields, Values};
-use super::nesting;
-use super::reject::Reject;
-use super::row::{RecordField, RowDecoder};
+use super::super::columns::{Claim, Column, Fields, Values};
+use super::super::nesting;
+use super::super::reject::Reject;
 
-/// Decodes JSON objects.
-#[derive(Debug)]
-pub(super) struct Json;
-
-impl RowDecoder for Json {
-    fn decode(&mut self, payload: &[u8], fields: &mut Fields, row: usize) -> Result<(), Reject> {
-        // Checked once and as a whole, so that strings need no second look and skipped fields are
-        // held to the same rule.
-        let text = std::str::from_utf8(payload)
-            .map_err(|e| Reject::not_json(format!("not UTF-8: {e}")))?;
-        if nesting::exceeds(payload, EVENT_MAX_DEPTH) {
-            return Err(Reject::too_deep());
-        }
-        let mut failure = None;
-        let mut json = serde_json::Deserializer::from_str(text);
-        let seed = ObjectSeed {
-            fields,
-            row,
-            failure: &mut failure,
-        };
-        let Err(e) = seed.deserialize(&mut json).and_then(|()| json.end()) else {
-            return Ok(());
-        };
-        let reject = failure.unwrap_or_else(|| Reject::not_json(e.to_string()));
-        let place = (e.line(), e.column());
-        Err(if e.is_syntax() && is_bare_number(text, place) {
-            reject.adding("JSON has no NaN and no infinity; write them as \"NaN\", \"Infinity\", \"-Infinity\"")
-        } else {
-            reject
-        })
+/// Fill row `row` of `fields` with the record `text`.
+///
+/// # Errors
+/// It is no row: why. The columns may be uneven then.
+pub(super) fn decode(text: &str, fields: &mut Fields, row: usize) -> Result<(), Reject> {
+    if nesting::exceeds(text.as_bytes(), EVENT_MAX_DEPTH) {
+        return Err(Reject::too_deep());
     }
-
-    fn fields(&mut self, payload: &[u8], _columns: &[&str]) -> Option<Vec<RecordField>> {
-        let object: Map<String, Value> = serde_json::from_slice(payload).ok()?;
-        let field = |(name, value): (String, Value)| RecordField {
-            name,
-            null: value.is_null(),
-        };
-        Some(object.into_iter().map(field).collect())
-    }
+    let mut failure = None;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let seed = ObjectSeed {
+        fields,
+        row,
+        failure: &mut failure,
+    };
+    let Err(e) = seed.deserialize(&mut json).and_then(|()| json.end()) else {
+        return Ok(());
+    };
+    let reject = failure.unwrap_or_else(|| Reject::not_json(e.to_string()));
+    let place = (e.line(), e.column());
+    Err(if e.is_syntax() && is_bare_number(text, place) {
+        reject.adding(
+            "JSON has no NaN and no infinity; write them as \"NaN\", \"Infinity\", \"-Infinity\"",
+        )
+    } else {
+        reject
+    })
 }
 
 /// Whether the parser stopped at a bare NaN or infinity, as Python's `json.dumps` writes them. It
@@ -121,15 +106,7 @@ impl<'de> Visitor<'de> for CellSeed<'_> {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
-        let put = match &self.column.values {
-            // The parser gives `-0`, an integer, and `-0.0` as this one double.
-            Values::BigInt(_) | Values::Integer(_) | Values::Timestamp(_)
-                if value == 0.0 && value.is_sign_negative() =>
-            {
-                self.column.put_integer(0)
-            }
-            _ => self.column.put_double(value),
-        };
+        let put = self.column.put_json_double(value);
         self.told(put)
     }
 
