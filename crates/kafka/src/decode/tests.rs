@@ -21,10 +21,12 @@ use serde_json::Value;
 
 use super::{Record, RecordDecoder};
 use crate::encode_rows;
-use crate::timestamp::{EARLIEST_US, LATEST_US};
+use time_text::{EARLIEST_US, LATEST_US};
 
 mod case;
 mod conformance;
+mod domains;
+mod time_text;
 mod times;
 
 fn column(name: &str, data_type: DataType, nullable: bool) -> Column {
