@@ -291,13 +291,13 @@ def test_a_file_whose_columns_have_the_types_that_are_named_is_replayed(server, 
         pq.write_table(table, tmp_path / "filed.parquet")
         return forebay("replay", tmp_path, "--bootstrap", kafka, "--sql", tmp_path, check=False)
 
-    money, count = pa.array([1.5]).cast(pa.decimal128(10, 2)), pa.array([2], pa.uint64())
+    money, raw = pa.array([1.5]).cast(pa.decimal128(10, 2)), pa.array([b"2"])
     for amount, visits, words in ((money, pa.array([2]), "column `amount` has type Decimal128"),
-                                  (pa.array([1.5]), count, "column `visits` has type UInt64")):
+                                  (pa.array([1.5]), raw, "column `visits` has type Binary")):
         done = replayed(amount, visits)
         assert done.returncode == 2 and words in done.stderr, done
         assert "cannot hold: use VARCHAR, DOUBLE, BIGINT, INTEGER, BOOLEAN or TIMESTAMP" in done.stderr, done
-    assert replayed(money.cast(pa.float64()), count.cast(pa.int64())).returncode == 0
+    assert replayed(money.cast(pa.float64()), pa.array([2], pa.uint64())).returncode == 0
     is_there_once(server, "ann", "filed")
     assert features(server, "ann", "filed") == {"events": 1, "total": 1.5, "shares": 5}
 

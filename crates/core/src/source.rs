@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::Domain;
 use crate::format::SourceFormat;
 use crate::limits::{EVENT_FUTURE_MAX_US, IDLE_TIMEOUT_US};
 use crate::time::{Micros, SECOND_US};
@@ -116,6 +117,9 @@ pub struct SourceDef {
     /// By the name of a TIMESTAMP column: the unit of times that records give as integers. Where
     /// none is said, an integer is taken as microseconds, and that is counted.
     pub epoch_units: BTreeMap<String, EpochUnit>,
+    /// By the name of a column: what its declared type admits of its `data_type`, where that is
+    /// less than all.
+    pub domains: BTreeMap<String, Domain>,
 }
 
 /// SQL's name of the type of a column, for messages and documents.
@@ -146,6 +150,16 @@ impl SourceDef {
             topic: topic.to_owned(),
             format: SourceFormat::json(),
             epoch_units: BTreeMap::new(),
+            domains: BTreeMap::new(),
+        }
+    }
+
+    /// SQL's name of the declared type of a column.
+    #[must_use]
+    pub fn type_name(&self, column: &Column) -> String {
+        match self.domains.get(&column.name) {
+            Some(domain) => domain.to_string(),
+            None => sql_name(&column.data_type),
         }
     }
 

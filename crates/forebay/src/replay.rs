@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{Array, RecordBatch, UInt32Array};
-use forebay_core::source::SourceDef;
-use forebay_core::time::{Micros, timestamp_type};
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow_schema::DataType;
+use forebay_core::cast::{Misfit, conform, moments};
+use forebay_core::source::{EpochUnit, SourceDef, sql_name};
+use forebay_core::time::Micros;
+use forebay_core::time_text;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Rows that are encoded at once.
@@ -212,9 +215,13 @@ impl Timeline {
         let times = rows
             .column_by_name(time)
             .with_context(|| format!("{} has no column '{time}'", path.display()))?;
-        let times = arrow_cast::cast(times, &timestamp_type())
-            .with_context(|| format!("column '{time}' of {} is no timestamp", path.display()))?;
-        let times = times.as_primitive::<TimestampMicrosecondType>();
+        let unit = source.epoch_units.get(time).copied();
+        let times = event_times(times, unit.unwrap_or(EpochUnit::Micros)).map_err(|misfit| {
+            anyhow!(
+                "column '{time}' of {} is no timestamp{misfit}",
+                path.display()
+            )
+        })?;
         ensure!(
             times.null_count() == 0,
             "column '{time}' of {} has NULLs",
@@ -259,7 +266,32 @@ fn delay(selection: Selection, file: u16, row: u32) -> Micros {
         .expect("a remainder is less than its divisor, which is an i64")
 }
 
-/// The source's columns of a Parquet file, those that it has.
+/// The moments of a column of event times as a decoder will read them: timestamps, integers of
+/// `unit`, texts.
+fn event_times(times: &ArrayRef, unit: EpochUnit) -> Result<TimestampMicrosecondArray, Misfit> {
+    let none = |what: String| Misfit::Value(format!("{what} is none"));
+    if let Some(texts) = times.as_string_opt::<i32>() {
+        let read = |text: &str| match time_text::parse(text) {
+            Some(moment) => Ok(moment),
+            None => Err(none(format!("'{text}'"))),
+        };
+        return texts
+            .iter()
+            .map(|text| text.map(read).transpose())
+            .collect();
+    }
+    if !times.data_type().is_integer() {
+        return moments(times);
+    }
+    let counts = conform(times, &DataType::Int64)?;
+    counts.as_primitive::<Int64Type>().try_unary(|count| {
+        let moment = unit.moment(count).map(|(moment, _)| moment);
+        moment.ok_or_else(|| none(count.to_string()))
+    })
+}
+
+/// The source's columns of a Parquet file, those that it has, in the source's types where the file
+/// has others. What a type does not take stays: the record's decoder says why it is none.
 fn read_source(path: &Path, source: &SourceDef) -> Result<RecordBatch> {
     let all = read_parquet(path)?;
     let mut columns = Vec::with_capacity(source.columns.len());
@@ -275,7 +307,29 @@ fn read_source(path: &Path, source: &SourceDef) -> Result<RecordBatch> {
             ),
         }
     }
-    Ok(all.project(&columns)?)
+    let rows = all.project(&columns)?;
+    let mut arrays = Vec::with_capacity(rows.num_columns());
+    for (field, array) in rows.schema().fields().iter().zip(rows.columns()) {
+        let column = source.columns.iter().find(|c| c.name == *field.name());
+        let wanted = column.map_or_else(|| field.data_type(), |column| &column.data_type);
+        arrays.push(match conform(array, wanted) {
+            Ok(array) => array,
+            Err(Misfit::Type) => Arc::clone(array),
+            Err(misfit) => bail!(
+                "column '{}' of {} is {}, source '{}' declares {}{misfit}",
+                field.name(),
+                path.display(),
+                array.data_type(),
+                source.name,
+                sql_name(wanted)
+            ),
+        });
+    }
+    let named = rows.schema();
+    let named = named.fields().iter().map(|field| field.name());
+    Ok(RecordBatch::try_from_iter_with_nullable(
+        named.zip(arrays).map(|(name, array)| (name, array, true)),
+    )?)
 }
 
 /// A whole Parquet file as one batch.
@@ -311,9 +365,11 @@ impl Cursor {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use arrow_array::{Int64Array, TimestampMicrosecondArray};
-    use arrow_schema::DataType;
+    use arrow_array::{
+        Int64Array, StringArray, TimestampNanosecondArray, UInt16Array, UInt64Array,
+    };
     use forebay_core::source::Column;
+    use forebay_core::time::timestamp_type;
 
     use super::*;
 
@@ -388,6 +444,53 @@ pub(crate) mod tests {
             ..Selection::default()
         };
         assert_eq!(Timeline::load(dir.path(), &sources, some)?.len(), 2);
+        Ok(())
+    }
+
+    fn write_columns(dir: &Path, n: ArrayRef, ts: ArrayRef) -> Result<()> {
+        let rows = RecordBatch::try_from_iter([("n", n), ("ts", ts)])?;
+        let file = std::fs::File::create(dir.join("a.parquet"))?;
+        let mut writer = parquet::arrow::ArrowWriter::try_new(file, rows.schema(), None)?;
+        writer.write(&rows)?;
+        writer.close()?;
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_of_other_types_becomes_events_of_its_sources_or_is_refused() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let load = || Timeline::load(dir.path(), &[source("a")], Selection::default());
+        let narrow: ArrayRef = Arc::new(UInt16Array::from(vec![7, 8]));
+        // What is finer than a microsecond is dropped, downwards.
+        let nanos: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1_999, -1]));
+        write_columns(dir.path(), Arc::clone(&narrow), nanos)?;
+        let events = played(&load()?)?;
+        assert_eq!(events.iter().map(|e| e.1).collect::<Vec<_>>(), [-1, 1]);
+        assert!(events[0].0.contains("23:59:59.999999Z"), "{}", events[0].0);
+
+        let counts: ArrayRef = Arc::new(Int64Array::from(vec![2, 1]));
+        write_columns(dir.path(), Arc::clone(&narrow), Arc::clone(&counts))?;
+        let seconds = SourceDef {
+            epoch_units: BTreeMap::from([("ts".to_owned(), EpochUnit::Seconds)]),
+            ..source("a").as_ref().clone()
+        };
+        let timeline = Timeline::load(dir.path(), &[Arc::new(seconds)], Selection::default())?;
+        let times = played(&timeline)?.into_iter().map(|e| e.1);
+        assert_eq!(times.collect::<Vec<_>>(), [1_000_000, 2_000_000]);
+
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["1970-01-01 00:00:01", "noon"]));
+        write_columns(dir.path(), Arc::clone(&narrow), texts)?;
+        let error = load().expect_err("no time").to_string();
+        assert!(error.contains("'noon' is none"), "{error}");
+
+        let large: ArrayRef = Arc::new(UInt64Array::from(vec![1, u64::MAX]));
+        write_columns(dir.path(), large, counts)?;
+        let error = load().expect_err("beyond BIGINT").to_string();
+        assert!(
+            error.contains("column 'n' of")
+                && error.contains("declares BIGINT; 18446744073709551615 does not fit"),
+            "{error}"
+        );
         Ok(())
     }
 

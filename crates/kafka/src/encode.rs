@@ -9,25 +9,27 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
+    UInt32Type,
 };
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::{DataType, Fields, TimeUnit};
-use forebay_core::time::{Micros, SECOND_US};
+use arrow_schema::{DataType, Fields};
+use forebay_core::cast::moments;
+use forebay_core::time::Micros;
+use forebay_core::time_text;
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::timestamp;
 
 /// Each row of `batch` as the bytes of one JSON object.
 ///
 /// Types: those of a source's columns (VARCHAR, DOUBLE, BIGINT, INTEGER, BOOLEAN, TIMESTAMP,
 /// STRUCT) and what files have beside them: `Utf8View`, `LargeUtf8`, small and unsigned integers up
-/// to 32 bits, `Float32` (widened exactly), timestamps in seconds and milliseconds.
+/// to 32 bits, `Float32` (widened exactly), timestamps of any unit in microseconds.
 ///
 /// # Errors
-/// [`Error::UnsupportedColumn`]: a column of another type, by name.
+/// [`Error::UnsupportedColumn`]: a column of another type, or with a time beyond 64 bits of
+/// microseconds, by name.
 pub fn encode_rows(batch: &RecordBatch) -> Result<Vec<Vec<u8>>, Error> {
     let columns = writers(batch.schema_ref().fields(), batch.columns())?;
     let mut capacity = 128;
@@ -87,12 +89,6 @@ pub(crate) fn cell_writer<'a>(name: &str, array: &'a ArrayRef) -> Result<WriteCe
             Box::new(move |out, row| write_json(out, &values[row]))
         }};
     }
-    macro_rules! timestamps {
-        ($type:ty, $micros:expr) => {{
-            let values = array.as_primitive::<$type>().values();
-            Box::new(move |out, row| write_timestamp(out, values[row].saturating_mul($micros)))
-        }};
-    }
     Ok(match array.data_type() {
         DataType::Utf8 => {
             let values = array.as_string::<i32>();
@@ -125,11 +121,13 @@ pub(crate) fn cell_writer<'a>(name: &str, array: &'a ArrayRef) -> Result<WriteCe
             let values = array.as_boolean();
             Box::new(move |out, row| write_json(out, &values.value(row)))
         }
-        DataType::Timestamp(TimeUnit::Microsecond, _) => timestamps!(TimestampMicrosecondType, 1),
-        DataType::Timestamp(TimeUnit::Millisecond, _) => {
-            timestamps!(TimestampMillisecondType, 1_000)
+        DataType::Timestamp(unit, _) => {
+            let times = moments(array).map_err(|misfit| Error::UnsupportedColumn {
+                column: name.to_owned(),
+                data_type: format!("Timestamp({unit:?}){misfit}"),
+            })?;
+            Box::new(move |out, row| write_timestamp(out, times.value(row)))
         }
-        DataType::Timestamp(TimeUnit::Second, _) => timestamps!(TimestampSecondType, SECOND_US),
         DataType::Struct(fields) => {
             let columns = writers(fields, array.as_struct().columns())?;
             Box::new(move |out, row| write_object(out, &columns, row))
@@ -158,7 +156,7 @@ fn write_double(out: &mut Vec<u8>, value: f64) {
 }
 
 fn write_timestamp(out: &mut Vec<u8>, micros: Micros) {
-    match timestamp::format(micros) {
+    match time_text::format(micros) {
         Some(text) => write_json(out, text.as_str()),
         None => write_json(out, &micros),
     }

@@ -37,7 +37,6 @@ mod served;
 pub mod settings;
 pub mod stats;
 pub mod survey;
-mod timestamp;
 
 pub use admin::{TopicStatus, Topics};
 pub use connections::{Connection, Connections};

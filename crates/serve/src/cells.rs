@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 use arrow_schema::{DataType, TimeUnit};
-use chrono::{DateTime, NaiveDateTime};
+use forebay_core::cast::is_exact;
 use forebay_core::limits::{REQUEST_MAX_ROWS, SOURCE_MAX_COLUMNS};
 use forebay_core::source::{Column, sql_name};
 use forebay_core::time::Micros;
+use forebay_core::time_text;
 use forebay_core::value::{Value, array_from_values};
 use forebay_proto::v1;
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -141,7 +142,9 @@ fn value_of(column: &Column, row: usize, cell: &Cell) -> ServeResult<Value> {
         (DataType::Int32, Cell::Int(_)) => return Err(wrong(" that does not fit in 32 bits")),
         (DataType::Int64, Cell::Int(value)) => Value::Int(*value),
         (DataType::Float64, Cell::Float(value)) => Value::Float(*value),
-        (DataType::Float64, Cell::Int(value)) if is_exact(*value) => Value::Float(*value as f64),
+        (DataType::Float64, Cell::Int(value)) if is_exact((*value).into()) => {
+            Value::Float(*value as f64)
+        }
         (DataType::Float64, Cell::Int(_)) => {
             return Err(wrong(" that a DOUBLE cannot hold exactly"));
         }
@@ -163,21 +166,9 @@ fn value_of(column: &Column, row: usize, cell: &Cell) -> ServeResult<Value> {
     })
 }
 
-/// Whether a DOUBLE holds this integer exactly; those that it holds by luck, beyond 2^53, do not
-/// count.
-pub(crate) fn is_exact(value: i64) -> bool {
-    value.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS
-}
-
 /// A time in RFC 3339, or without an offset (then it is UTC), as microseconds.
 pub(crate) fn parse_time(text: &str) -> Option<Micros> {
-    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-        return Some(at.timestamp_micros());
-    }
-    ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
-        .iter()
-        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-        .map(|at| at.and_utc().timestamp_micros())
+    time_text::parse(text)
 }
 
 impl<'de> Deserialize<'de> for Cell {

@@ -32,6 +32,7 @@ pub fn source(name: &str, topic: &str, columns: Vec<Column>, time: &str) -> Arc<
         topic: topic.to_owned(),
         format: SourceFormat::json(),
         epoch_units: BTreeMap::new(),
+        domains: BTreeMap::new(),
     })
 }
 

@@ -3,6 +3,7 @@
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, SchemaRef};
+use forebay_core::domain::Domain;
 use forebay_core::exact::CANONICAL_NAN;
 use forebay_core::source::{Column, sql_name};
 use forebay_core::value::{Value, array_from_values};
@@ -10,6 +11,30 @@ use forebay_core::value::{Value, array_from_values};
 use crate::error::{EngineError, Result};
 use crate::parse::{Cell, Literal};
 use crate::scalar::parse_time;
+
+/// `cell` as a value of `column` of a source, which declares it as `domain`.
+pub(super) fn given(
+    cell: &Cell,
+    column: &Column,
+    domain: Option<Domain>,
+    object: &str,
+) -> Result<Value> {
+    let Some(domain) = domain else {
+        return typed(cell, column, object);
+    };
+    let value = match &cell.literal {
+        // The nearest REAL to what is written; what is none is refused as a DOUBLE would be.
+        Literal::Number(text) if domain == Domain::Real => match text.parse::<f32>() {
+            Ok(real) if real.is_finite() => Value::Float(f64::from(real)),
+            _ => typed(cell, column, object)?,
+        },
+        _ => typed(cell, column, object)?,
+    };
+    domain.admit(value).map_err(|found| {
+        let message = format!("column {} is {domain}, and this is {found}", column.name);
+        EngineError::refused(cell.at.clone(), object, message)
+    })
+}
 
 /// `cell` as a value of `column`, in a test that is `object`.
 pub(super) fn typed(cell: &Cell, column: &Column, object: &str) -> Result<Value> {

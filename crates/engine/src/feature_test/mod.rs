@@ -317,7 +317,11 @@ impl Resolver<'_> {
             if columns[index].is_some() {
                 return Err(self.twice(at, name));
             }
-            columns[index] = Some(self.column(table, number, &source.columns[index])?);
+            let column = &source.columns[index];
+            let domain = source.domains.get(&column.name).copied();
+            let cells = table.rows.iter().map(|(_, cells)| &cells[number]);
+            let values = cells.map(|cell| cells::given(cell, column, domain, &self.object));
+            columns[index] = Some(values.collect::<Result<_>>()?);
         }
         let left_out = source.columns.iter().zip(&columns);
         let mut left_out = left_out.filter(|(column, values)| !column.nullable && values.is_none());

@@ -222,3 +222,45 @@ fn a_test_among_definitions_is_refused_with_where_it_belongs() {
          forebay test runs"
     );
 }
+
+#[test]
+fn given_values_are_those_of_the_declared_type() {
+    let source = "CREATE SOURCE n (k VARCHAR(2), s SMALLINT, r REAL, u TIMESTAMP(0), t TIMESTAMP NOT NULL, \
+                  WATERMARK FOR t AS t) WITH (connector = 'kafka');";
+    let catalog = Catalog::empty()
+        .plan(&[file("base.sql", DEFINITIONS), file("n.sql", source)])
+        .unwrap_or_else(|e| panic!("{e}"));
+    let read = |values: &str| {
+        let text =
+            format!("CREATE TEST a GIVEN n (k, s, r, u, t) VALUES ({values}, '2024-01-01') {ASK}");
+        let read = FeatureTests::read(&catalog.catalog, &[file("f.sql", &text)]);
+        read.map_err(|e| e.to_string())
+    };
+    let taken =
+        read("'äö', -32768, 0.1, '1969-12-31 23:59:59.5'").unwrap_or_else(|e| panic!("{e}"));
+    let GivenEvents::Rows(rows) = &taken.tests[0].given[0].events else {
+        panic!("rows")
+    };
+    let cell =
+        |column: usize| Value::from_array(rows.column(column), 0).expect("a type of a source");
+    assert_eq!(cell(1), Value::Int(-32_768));
+    assert_eq!(cell(2), Value::Float(f64::from(0.1_f32)));
+    assert_eq!(cell(3), Value::Timestamp(-1_000_000));
+    for (values, words) in [
+        (
+            "'abc', 1, 1, NULL",
+            "column k is VARCHAR(2), and this is 3 characters",
+        ),
+        (
+            "'a', 32768, 1, NULL",
+            "column s is SMALLINT, and this is a number out of its range",
+        ),
+        (
+            "'a', 1, 3.5e38, NULL",
+            "column r is REAL, and this is a number beyond the largest REAL",
+        ),
+    ] {
+        let error = read(values).map(drop).expect_err(values);
+        assert!(error.contains(words), "{error}");
+    }
+}

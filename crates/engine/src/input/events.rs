@@ -16,11 +16,11 @@ use arrow_array::{
     new_null_array,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use forebay_core::cast::conform;
 use forebay_core::ports::{ORIGIN, RowStream, Scan};
 use forebay_core::source::{SourceDef, meta, sql_name};
 use futures::executor::block_on_stream;
 
-use super::cast::conform;
 use crate::error::{EngineError, Result};
 
 /// Events with their places in the log.
@@ -53,6 +53,8 @@ pub(crate) struct TableReader<'a> {
     schema: SchemaRef,
     /// Rows so far.
     rows: i64,
+    /// Whether the batch at hand is of a user's file.
+    is_file: bool,
 }
 
 impl<'a> TableReader<'a> {
@@ -67,6 +69,7 @@ impl<'a> TableReader<'a> {
             needed,
             schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             rows: 0,
+            is_file: false,
         }
     }
 
@@ -79,6 +82,7 @@ impl<'a> TableReader<'a> {
         for (number, batch) in block_on_stream(rows).enumerate() {
             let batch = batch.map_err(EngineError::Port)?;
             let origin = batch.schema_ref().metadata().get(ORIGIN);
+            self.is_file = origin.is_some();
             let owner = origin
                 .cloned()
                 .unwrap_or_else(|| format!("batch {number} of table {}", self.source.name));
@@ -96,6 +100,7 @@ impl<'a> TableReader<'a> {
                 continue;
             }
             let array = self.column(batch, &column.name, &column.data_type, owner)?;
+            let array = self.admitted(array, &column.name, owner)?;
             if !column.nullable && array.null_count() > 0 {
                 return Err(EngineError::Input(format!(
                     "{owner}: column `{}` holds NULL, source {} declares it NOT NULL; leave such rows out",
@@ -122,6 +127,24 @@ impl<'a> TableReader<'a> {
             partition,
             offset,
             topic,
+        })
+    }
+
+    /// The column `name` as the source's declared type admits it. The archive's rows are what was
+    /// admitted when they came, and stay so; those of a user's file are judged here.
+    fn admitted(&self, array: ArrayRef, name: &str, owner: &str) -> Result<ArrayRef> {
+        let domain = self.source.domains.get(name).filter(|_| self.is_file);
+        let Some(domain) = domain else {
+            return Ok(array);
+        };
+        domain.admit_all(&array).map_err(|(row, found)| {
+            let row = row.map_or_else(String::new, |row| {
+                format!(" in row {} (counted from 0)", self.rows + rows_i64(row))
+            });
+            EngineError::Input(format!(
+                "{owner}: column `{name}` is {domain} in source {}, the file has {found}{row}",
+                self.source.name
+            ))
         })
     }
 

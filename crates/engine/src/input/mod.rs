@@ -6,7 +6,6 @@
 //! no value is lost and refused by name where one could be; events leave as batches with the
 //! source's columns, spines as request rows.
 
-mod cast;
 mod events;
 mod keys;
 mod left_out;

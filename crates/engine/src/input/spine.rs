@@ -12,11 +12,12 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema};
+use forebay_core::cast::{conform, moments};
 use forebay_core::limits::SPINE_MAX_ROWS;
 use forebay_core::source::sql_name;
+use forebay_core::time::timestamp_type;
 use forebay_core::view::{ServiceSpec, ServiceView};
 
-use super::cast::{conform, micros};
 use crate::error::{EngineError, Result};
 
 /// A checked spine.
@@ -176,8 +177,9 @@ fn instants(rows: &RecordBatch, name: &str) -> Result<TimestampMicrosecondArray>
             sql_name(column.data_type())
         )));
     }
-    let at = micros(column)
-        .map_err(|e| EngineError::Input(format!("time column `{name}` of the spine: {e}")))?;
+    let at = moments(column)
+        .map_err(|why| EngineError::Input(format!("time column `{name}` of the spine{why}")))?
+        .with_data_type(timestamp_type());
     match (0..at.len()).find(|row| at.is_null(*row)) {
         None => Ok(at),
         Some(row) => Err(EngineError::Input(format!(

@@ -3,6 +3,7 @@
 
 use arrow_schema::DataType;
 use datafusion::sql::sqlparser::tokenizer::Token;
+use forebay_core::domain::{Domain, TIME_DIGITS};
 use forebay_core::source::{Column, EpochUnit};
 use forebay_core::time::timestamp_type;
 
@@ -10,11 +11,39 @@ use super::cursor::Cursor;
 use super::grammar::{Grammar, all_behind};
 use super::statement::{Definition, ObjectKind, Statement, canonical_text};
 use super::text::source_slice;
-use crate::error::{EngineError, Result};
+use crate::error::{EngineError, Location, Result};
+
+/// A column of a source with what its type says beside where it is kept.
+pub(super) struct SourceColumn {
+    pub(super) column: Column,
+    /// The unit of times that records give as integers.
+    pub(super) unit: Option<EpochUnit>,
+    /// What it admits of the column's `data_type`.
+    pub(super) domain: Option<Domain>,
+}
+
+/// A type as it is written.
+struct DeclaredType {
+    data_type: DataType,
+    domain: Option<Domain>,
+}
 
 /// The statements of a file, as errors list them.
 fn statements() -> String {
     format!("{} or DROP", all_behind("CREATE", false))
+}
+
+/// `column` of a key or a request, whose values no domain judges.
+fn wide(column: Column, domain: Option<Domain>, at: Location) -> Result<Column> {
+    let Some(domain) = domain else {
+        return Ok(column);
+    };
+    let message = format!(
+        "column {}: {domain} is of a source's columns, whose records it judges; write {}",
+        column.name,
+        domain.wide()
+    );
+    Err(EngineError::Syntax { at, message })
 }
 
 impl Cursor<'_> {
@@ -85,40 +114,69 @@ impl Cursor<'_> {
 
     /// `name TYPE [NOT NULL | NULL]`.
     pub(super) fn column(&mut self) -> Result<Column> {
-        let (name, data_type) = self.name_and_type()?;
+        let at = self.here();
+        let (column, domain) = self.column_of_any_type()?;
+        wide(column, domain, at)
+    }
+
+    /// The same of a key, which has an equality.
+    pub(super) fn key_column(&mut self) -> Result<Column> {
+        let at = self.here();
+        let (column, domain) = self.column_of_any_type()?;
+        if column.data_type == DataType::Float64 {
+            let (name, of) = (&column.name, domain.map_or("DOUBLE", |_| "REAL"));
+            let message = format!(
+                "key column {name} cannot be {of}: NaN and -0.0 have no one equality; write BIGINT or VARCHAR"
+            );
+            return Err(EngineError::Syntax { at, message });
+        }
+        wide(column, domain, at)
+    }
+
+    fn column_of_any_type(&mut self) -> Result<(Column, Option<Domain>)> {
+        let (name, declared) = self.name_and_type()?;
         if self.is_word("FROM") || self.peek() == &Token::LParen {
             return Err(self.syntax(format!(
                 "column {name}: FROM EPOCH and (3) are of a source's columns, whose records give times as integers; \
                  write TIMESTAMP"
             )));
         }
-        self.nullable_column(name, data_type)
+        let column = self.nullable_column(name, declared.data_type)?;
+        Ok((column, declared.domain))
     }
 
-    /// The same of a source, whose TIMESTAMPs may say the unit of integers: `TIMESTAMP(3) FROM
-    /// EPOCH MILLIS`.
-    pub(super) fn source_column(&mut self) -> Result<(Column, Option<EpochUnit>)> {
-        let (name, data_type) = self.name_and_type()?;
-        let unit = self.epoch_unit(&name, &data_type)?;
-        let column = self.nullable_column(name, data_type)?;
+    /// The same of a source, whose TIMESTAMPs may say their digits and the unit of integers:
+    /// `TIMESTAMP(3) FROM EPOCH MILLIS`.
+    pub(super) fn source_column(&mut self) -> Result<SourceColumn> {
+        let (name, mut declared) = self.name_and_type()?;
+        let unit = self.time_type(&name, &mut declared)?;
+        let column = self.nullable_column(name, declared.data_type)?;
         if self.is_word("FROM") {
             return Err(self.syntax(format!(
                 "column {}: FROM EPOCH stands behind TIMESTAMP; write TIMESTAMP FROM EPOCH MILLIS NOT NULL",
                 column.name
             )));
         }
-        Ok((column, unit))
+        Ok(SourceColumn {
+            column,
+            unit,
+            domain: declared.domain,
+        })
     }
 
-    fn name_and_type(&mut self) -> Result<(String, DataType)> {
+    fn name_and_type(&mut self) -> Result<(String, DeclaredType)> {
         let name = self.column_name("a column's name")?;
         self.behind_column_name(&name)?;
-        let data_type = self.data_type(&name)?;
-        Ok((name, data_type))
+        let declared = self.data_type(&name)?;
+        Ok((name, declared))
     }
 
     /// `[(3)] [FROM EPOCH MILLIS]` behind a type.
-    fn epoch_unit(&mut self, column: &str, data_type: &DataType) -> Result<Option<EpochUnit>> {
+    fn time_type(
+        &mut self,
+        column: &str,
+        declared: &mut DeclaredType,
+    ) -> Result<Option<EpochUnit>> {
         let at = self.here();
         let refuse = |message: String| {
             let message = format!("column {column}: {message}");
@@ -134,14 +192,16 @@ impl Cursor<'_> {
         } else {
             None
         };
+        if let Some(digits) = precision.filter(|digits| *digits < TIME_DIGITS) {
+            declared.domain = Some(Domain::Time(digits));
+        }
         if !self.take_word("FROM") {
             return match precision {
-                None => Ok(None),
-                Some(_) => refuse(
-                    "every TIMESTAMP has microseconds; write TIMESTAMP, and TIMESTAMP(3) FROM EPOCH MILLIS where \
-                     records give integers"
-                        .to_owned(),
-                ),
+                Some(digits) if digits > TIME_DIGITS => refuse(format!(
+                    "a TIMESTAMP has microseconds; write TIMESTAMP({TIME_DIGITS}), and TIMESTAMP FROM EPOCH NANOS \
+                     where records count nanoseconds"
+                )),
+                _ => Ok(None),
             };
         }
         self.expect_words(&["EPOCH"])?;
@@ -152,7 +212,7 @@ impl Cursor<'_> {
             return self.expected("SECONDS, MILLIS, MICROS or NANOS");
         };
         let word = unit.word();
-        if *data_type != timestamp_type() {
+        if declared.data_type != timestamp_type() {
             return refuse(format!(
                 "FROM EPOCH is of a time; write TIMESTAMP FROM EPOCH {word}"
             ));
@@ -183,34 +243,57 @@ impl Cursor<'_> {
         })
     }
 
-    fn data_type(&mut self, column: &str) -> Result<DataType> {
+    fn data_type(&mut self, column: &str) -> Result<DeclaredType> {
         const TYPES: &str = "VARCHAR, DOUBLE, BIGINT, INTEGER, BOOLEAN or TIMESTAMP";
         let Token::Word(word) = self.peek() else {
             return self.expected(&format!("the type of column {column}"));
         };
-        let data_type = match word.value.to_ascii_uppercase().as_str() {
-            "VARCHAR" | "TEXT" | "STRING" => DataType::Utf8,
-            "DOUBLE" => DataType::Float64,
-            "BIGINT" => DataType::Int64,
-            "INTEGER" | "INT" => DataType::Int32,
-            "BOOLEAN" | "BOOL" => DataType::Boolean,
-            "TIMESTAMP" => timestamp_type(),
+        let (data_type, domain) = match word.value.to_ascii_uppercase().as_str() {
+            "VARCHAR" | "TEXT" | "STRING" => (DataType::Utf8, None),
+            "DOUBLE" => (DataType::Float64, None),
+            "REAL" => (DataType::Float64, Some(Domain::Real)),
+            "BIGINT" => (DataType::Int64, None),
+            "INTEGER" | "INT" => (DataType::Int32, None),
+            "SMALLINT" => (DataType::Int32, Some(Domain::SmallInt)),
+            "BOOLEAN" | "BOOL" => (DataType::Boolean, None),
+            "TIMESTAMP" => (timestamp_type(), None),
             other => {
                 return Err(self.syntax(format!(
                     "column {column}: type {other} is not supported; write {TYPES}"
                 )));
             }
         };
+        let is_varchar = word.value.eq_ignore_ascii_case("VARCHAR");
+        let is_double = word.value.eq_ignore_ascii_case("DOUBLE");
         self.take_word(&word.value.clone());
-        if data_type == DataType::Float64 {
+        if is_double {
             self.take_word("PRECISION");
         }
-        if self.peek() == &Token::LParen && data_type != timestamp_type() {
+        let mut declared = DeclaredType { data_type, domain };
+        if is_varchar && self.take(&Token::LParen) {
+            declared.domain = Some(Domain::Text(self.text_length(column)?));
+            self.expect(&Token::RParen)?;
+        }
+        if self.peek() == &Token::LParen && declared.data_type != timestamp_type() {
             return Err(self.syntax(format!(
-                "column {column}: types have no length here; write {TYPES}"
+                "column {column}: this type has no length; write {TYPES}"
             )));
         }
-        Ok(data_type)
+        Ok(declared)
+    }
+
+    /// The `n` of VARCHAR(n).
+    fn text_length(&mut self, column: &str) -> Result<u32> {
+        let at = self.here();
+        match self.whole_number("how many characters a text may have")? {
+            0 => Err(EngineError::Syntax {
+                at,
+                message: format!(
+                    "column {column}: VARCHAR(0) holds no text; write VARCHAR(1) or more"
+                ),
+            }),
+            most => Ok(most),
+        }
     }
 
     /// `WITH (key = 'value', ..)`, where it stands; unknown and repeated keys are refused.

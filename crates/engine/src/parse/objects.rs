@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use arrow_schema::DataType;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use forebay_core::definition::EntityDef;
 use forebay_core::format::{FORMATS, SourceFormat};
@@ -13,6 +12,7 @@ use forebay_core::limits::{
 use forebay_core::source::{Column, SourceDef};
 use forebay_core::time::{HOUR_US, Micros, SECOND_US, timestamp_type};
 
+use super::clauses::SourceColumn;
 use super::cursor::Cursor;
 use super::interval::parse_duration;
 use super::statement::ViewStatement;
@@ -39,6 +39,7 @@ impl Cursor<'_> {
             });
         }
         let (mut columns, mut epoch_units) = (Vec::new(), BTreeMap::new());
+        let mut domains = BTreeMap::new();
         let mut watermark: Option<(String, Micros, Location)> = None;
         self.list(|cursor| {
             if cursor.is_word("WATERMARK") {
@@ -50,8 +51,13 @@ impl Cursor<'_> {
                 watermark = Some((column, delay_us, at));
             } else {
                 let at = cursor.here();
-                let (column, unit) = cursor.source_column()?;
+                let SourceColumn {
+                    column,
+                    unit,
+                    domain,
+                } = cursor.source_column()?;
                 epoch_units.extend(unit.map(|unit| (column.name.clone(), unit)));
+                domains.extend(domain.map(|domain| (column.name.clone(), domain)));
                 columns.push((at, column));
             }
             Ok(())
@@ -84,6 +90,7 @@ impl Cursor<'_> {
             topic: options.topic,
             format: options.format,
             epoch_units,
+            domains,
         })
     }
 
@@ -174,20 +181,7 @@ impl Cursor<'_> {
                  CREATE ENTITY {name} (everything VARCHAR)"
             )));
         }
-        let columns = self.list(|cursor| Ok((cursor.here(), cursor.column()?)))?;
-        if let Some((at, column)) = columns
-            .iter()
-            .find(|(_, c)| c.data_type == DataType::Float64)
-        {
-            let message = format!(
-                "key column {} cannot be DOUBLE: NaN and -0.0 have no one equality; write BIGINT or VARCHAR",
-                column.name
-            );
-            return Err(EngineError::Syntax {
-                at: at.clone(),
-                message,
-            });
-        }
+        let columns = self.list(|cursor| Ok((cursor.here(), cursor.key_column()?)))?;
         Ok(EntityDef {
             name: name.to_owned(),
             key: distinct_columns(columns)?,

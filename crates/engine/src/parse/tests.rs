@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use arrow_schema::DataType;
 use forebay_core::definition::AlertThreshold;
+use forebay_core::domain::Domain;
 use forebay_core::format::SourceFormat;
 use forebay_core::limits::{MODEL_VERSION_MAX, SOURCE_MAX_COLUMNS, SOURCE_TIME_OPTION_MAX_US};
 use forebay_core::source::EpochUnit;
@@ -124,6 +125,46 @@ fn a_source_says_the_unit_of_times_that_are_integers() {
     let columns = "a TIMESTAMP FROM EPOCH SECONDS, b TIMESTAMP(3) FROM EPOCH MILLIS NOT NULL, \
                    c timestamp from epoch nanos null, \"D\" TIMESTAMP (6) FROM EPOCH MICROS";
     assert_eq!(units(columns), expected);
+}
+
+#[test]
+fn a_source_says_what_its_columns_admit() {
+    let statement = one(
+        "CREATE SOURCE s (a SMALLINT, b real NOT NULL, c VARCHAR(20) NULL, d TIMESTAMP (0), e TIMESTAMP(6), \
+         f INTEGER, g VARCHAR, h TIMESTAMP(3) FROM EPOCH MILLIS, t TIMESTAMP(3) NOT NULL, WATERMARK FOR t AS t) \
+         WITH (connector = 'kafka')",
+    );
+    let Definition::Source(source) = statement.definition else {
+        panic!("a source")
+    };
+    let expected = [
+        ("a", Domain::SmallInt),
+        ("b", Domain::Real),
+        ("c", Domain::Text(20)),
+        ("d", Domain::Time(0)),
+        ("h", Domain::Time(3)),
+        ("t", Domain::Time(3)),
+    ];
+    let expected = expected.map(|(name, domain)| (name.to_owned(), domain));
+    assert_eq!(source.domains, BTreeMap::from(expected));
+    let names = source.columns.iter().map(|c| source.type_name(c));
+    assert_eq!(
+        names.collect::<Vec<_>>(),
+        [
+            "SMALLINT",
+            "REAL",
+            "VARCHAR(20)",
+            "TIMESTAMP(0)",
+            "TIMESTAMP",
+            "INTEGER",
+            "VARCHAR",
+            "TIMESTAMP(3)",
+            "TIMESTAMP(3)"
+        ]
+    );
+    let wide: Vec<&DataType> = source.columns.iter().map(|c| &c.data_type).collect();
+    assert_eq!(wide[..2], [&DataType::Int32, &DataType::Float64]);
+    assert!(!source.columns[1].nullable && source.columns[2].nullable);
 }
 
 #[test]

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use forebay_core::PortResult;
+use forebay_core::cast::conform;
 use forebay_core::memory::{Budget, Part, Reservation};
 use forebay_core::time::{Micros, timestamp_type};
 use forebay_infer::ModelVersion;
@@ -131,8 +132,9 @@ impl<'a> TrainingFile<'a> {
     fn before(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let (object, time_column) = (self.object(), self.time_column);
         let index = rows.schema().index_of(time_column)?;
-        let times = arrow_cast::cast(rows.column(index), &timestamp_type())
-            .with_context(|| format!("column '{time_column}' of {object} is no timestamp"))?;
+        let times = conform(rows.column(index), &timestamp_type()).map_err(|misfit| {
+            anyhow!("column '{time_column}' of {object} is no timestamp{misfit}")
+        })?;
         let values = times.as_primitive::<TimestampMicrosecondType>();
         ensure!(
             values.null_count() == 0,

@@ -372,5 +372,6 @@ fn prediction_source(
         },
         format: SourceFormat::json(),
         epoch_units: BTreeMap::new(),
+        domains: BTreeMap::new(),
     }
 }

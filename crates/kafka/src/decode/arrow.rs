@@ -25,15 +25,16 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_ipc::{Endianness, Message, MessageHeader, MetadataVersion, convert};
 use arrow_schema::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
 use flatbuffers::VerifierOptions;
+use forebay_core::cast::epoch_unit;
 use forebay_core::limits::{ARROW_RECORD_MAX_FIELDS, EVENT_MAX_BYTES, EVENT_MAX_DEPTH};
-use forebay_core::source::{EpochUnit, SourceDef};
+use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
+use forebay_core::time_text::Form;
 
 use super::columns::{Claim, Column, Fields};
 use super::reject::Reject;
 use super::row::{RecordField, RowDecoder, flat};
 use crate::error::Error;
-use crate::timestamp::Form;
 
 /// What stands before each message of a stream, and then its length, four bytes each.
 const CONTINUATION: [u8; 4] = [0xff; 4];
@@ -383,14 +384,10 @@ fn put_timestamp(
     unit: TimeUnit,
     zoned: bool,
 ) -> Result<(), Reject> {
-    let unit = match unit {
-        TimeUnit::Second => EpochUnit::Seconds,
-        TimeUnit::Millisecond => EpochUnit::Millis,
-        TimeUnit::Microsecond => EpochUnit::Micros,
-        TimeUnit::Nanosecond => EpochUnit::Nanos,
-    };
     // Beyond 64 bits it is far beyond the year 9999, too.
-    let (micros, cut) = unit.moment(count).unwrap_or((Micros::MAX, false));
+    let (micros, cut) = epoch_unit(unit)
+        .moment(count)
+        .unwrap_or((Micros::MAX, false));
     column.put_moment(micros, Form { cut, zoned })
 }
 

@@ -3,20 +3,24 @@
 //! reject in each. It never rounds or guesses silently: what does not fit is a reject, which names
 //! the column's type and not the value.
 
+mod real;
+
+use forebay_core::cast::is_exact;
+use forebay_core::domain::{self, Domain};
 use forebay_core::source::EpochUnit;
 use forebay_core::time::Micros;
+use forebay_core::time_text::{self, Form};
 
 use super::columns::{Column, Values};
 use super::guess::Guess;
 use super::reject::Reject;
-use crate::timestamp::{self, Form};
-
-/// Greatest magnitude up to which every integer is a double: 2^53.
-const EXACT_MAX: u64 = 1 << 53;
 
 impl Column {
     /// The column cannot hold a value of this kind.
     pub(super) fn refuse(&self, got: &str) -> Reject {
+        if let Some(domain) = self.domain {
+            return Reject::wrong_type(format!("is {domain} and the record has {got}"));
+        }
         let wants = match self.values {
             Values::Text(..) => "VARCHAR",
             Values::Double(_) => "DOUBLE",
@@ -32,14 +36,22 @@ impl Column {
     /// An integer, exact. Doubles take it too, rounded once.
     pub(super) fn put_integer(&mut self, value: i64) -> Result<(), Reject> {
         match &mut self.values {
+            Values::Double(_) if self.domain == Some(Domain::Real) => {
+                return self.put_real_integer(value.into());
+            }
             Values::Double(values) => {
                 values.push(value as f64);
                 // Beyond 2^53 only some integers are doubles.
-                if value.unsigned_abs() > EXACT_MAX && value as f64 as i128 != i128::from(value) {
+                if !is_exact(value.into()) && value as f64 as i128 != i128::from(value) {
                     self.guessed(Guess::RoundedInteger);
                 }
             }
             Values::BigInt(values) => values.push(value),
+            Values::Integer(_)
+                if self.domain == Some(Domain::SmallInt) && !domain::is_small(value) =>
+            {
+                return Err(self.refuse("a number out of its range"));
+            }
             Values::Integer(values) => match i32::try_from(value) {
                 Ok(value) => values.push(value),
                 Err(_) => return Err(self.refuse("a number out of its range")),
@@ -58,7 +70,7 @@ impl Column {
         let unit = self.unit.unwrap_or(EpochUnit::Micros);
         let Some((micros, cut)) = unit
             .moment(count)
-            .filter(|m| timestamp::in_range(m.0).is_some())
+            .filter(|m| time_text::in_range(m.0).is_some())
         else {
             let why = "outside the years 0000 to 9999; say the unit that is meant, as TIMESTAMP FROM EPOCH NANOS";
             let unit = unit.word().to_lowercase();
@@ -75,6 +87,9 @@ impl Column {
     /// An integer that is not negative. Between 2^63 and 2^64 only a double can hold it.
     pub(super) fn put_unsigned(&mut self, value: u64) -> Result<(), Reject> {
         let Ok(value) = i64::try_from(value) else {
+            if self.domain == Some(Domain::Real) {
+                return self.put_real_integer(value.into());
+            }
             let double = value as f64;
             if matches!(self.values, Values::Double(_)) && double as u128 != u128::from(value) {
                 self.guessed(Guess::RoundedInteger);
@@ -87,6 +102,9 @@ impl Column {
     /// A double.
     pub(super) fn put_double(&mut self, value: f64) -> Result<(), Reject> {
         match &mut self.values {
+            Values::Double(_) if self.domain == Some(Domain::Real) => {
+                return self.put_real(domain::nearest_real(value));
+            }
             // One NaN, whatever bits it came with.
             Values::Double(values) => values.push(if value.is_nan() { f64::NAN } else { value }),
             Values::BigInt(_) | Values::Integer(_) | Values::Timestamp(_) => {
@@ -117,6 +135,11 @@ impl Column {
     pub(super) fn put_text(&mut self, text: &str) -> Result<(), Reject> {
         match &mut self.values {
             Values::Text(bytes, ends) => {
+                if let Some(Domain::Text(most)) = self.domain
+                    && let Some(length) = domain::too_long(text, most)
+                {
+                    return Err(self.refuse(&format!("{length} characters")));
+                }
                 bytes.extend_from_slice(text.as_bytes());
                 // Wraps only above 2 GiB, which `finish` refuses as a whole.
                 ends.push(bytes.len() as i32);
@@ -131,10 +154,10 @@ impl Column {
                 self.guessed(Guess::TextNumber);
             }
             Values::Timestamp(_) => {
-                let Some(micros) = timestamp::parse(text) else {
+                let Some(micros) = time_text::parse(text) else {
                     return Err(self.refuse("a string that is no time; write 2013-01-01T05:15:00Z"));
                 };
-                return self.put_moment(micros, timestamp::form(text));
+                return self.put_moment(micros, time_text::form(text));
             }
             _ => return Err(self.refuse("a string")),
         }
@@ -147,12 +170,16 @@ impl Column {
         let Values::Timestamp(values) = &mut self.values else {
             return Err(self.refuse("a time"));
         };
-        let Some(micros) = timestamp::in_range(micros) else {
+        let Some(whole) = time_text::in_range(micros) else {
             return Err(self.refuse("a time outside the years 0000 to 9999"));
+        };
+        let micros = match self.domain {
+            Some(Domain::Time(digits)) => domain::cut(whole, digits),
+            _ => whole,
         };
         values.push(micros);
         self.unit_guessed = false;
-        if form.cut {
+        if form.cut || micros != whole {
             self.guessed(Guess::TimeCut);
         }
         if !form.zoned {

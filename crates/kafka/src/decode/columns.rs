@@ -14,6 +14,7 @@ use arrow_array::{
 };
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, FieldRef, Fields as ArrowFields, TimeUnit};
+use forebay_core::domain::Domain;
 use forebay_core::invariant;
 use forebay_core::source::EpochUnit;
 
@@ -48,6 +49,8 @@ pub(super) struct Column {
     pub(super) values: Values,
     /// The unit of times that come as integers, where the source says one.
     pub(super) unit: Option<EpochUnit>,
+    /// What its declared type admits of `values`, where that is less than all.
+    pub(super) domain: Option<Domain>,
     /// Whether the newest time came as an integer of no declared unit.
     pub(super) unit_guessed: bool,
     valid: Vec<bool>,
@@ -75,6 +78,7 @@ impl Column {
             field: FieldRef::clone(field),
             values,
             unit: None,
+            domain: None,
             unit_guessed: false,
             valid: Vec::new(),
             guesses: GuessCounts::default(),
@@ -217,6 +221,7 @@ pub(super) struct Fields {
     /// Of the row under construction; mostly none.
     others: Vec<Other>,
     unknown: GuessCounts,
+    has_text_of_numbers: bool,
 }
 
 impl Fields {
@@ -231,6 +236,7 @@ impl Fields {
             names: Names::of(fields),
             others: Vec::new(),
             unknown: GuessCounts::default(),
+            has_text_of_numbers: false,
         })
     }
 
@@ -258,6 +264,20 @@ impl Fields {
         if let Some(column) = self.names.exact(column) {
             self.columns[column].unit = Some(unit);
         }
+    }
+
+    /// Say what the declared type of a column admits.
+    pub(super) fn set_domain(&mut self, column: &str, domain: Domain) {
+        if let Some(column) = self.names.exact(column) {
+            let column = &mut self.columns[column];
+            column.domain = Some(domain);
+            self.has_text_of_numbers |= column.reads_text_of_numbers();
+        }
+    }
+
+    /// Whether a column takes numbers as their text.
+    pub(super) fn has_text_of_numbers(&self) -> bool {
+        self.has_text_of_numbers
     }
 
     /// How many columns there are.

@@ -242,6 +242,10 @@ fn put_number(column: &mut Column, text: &str) -> Result<(), Reject> {
     if let Some(value) = not_finite(text) {
         return column.put_double(value);
     }
+    let is_plain = |b: u8| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E');
+    if column.reads_text_of_numbers() && text.bytes().all(is_plain) {
+        return column.put_numeral(text);
+    }
     match (text.parse::<i64>(), text.parse::<u64>()) {
         // The double keeps the sign of -0.
         (Ok(0), _) if text.starts_with('-') => return column.put_double(-0.0),
@@ -249,7 +253,6 @@ fn put_number(column: &mut Column, text: &str) -> Result<(), Reject> {
         (_, Ok(value)) => return column.put_unsigned(value),
         _ => {}
     }
-    let is_plain = |b: u8| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E');
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() => column.put_double(value),
         // The parser takes names of what is not finite, in any case.

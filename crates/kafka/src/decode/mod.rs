@@ -8,17 +8,21 @@
 //! | column | JSON | CSV | Arrow |
 //! |---|---|---|---|
 //! | VARCHAR | a string | any field | utf8 |
+//! | VARCHAR(n) | a string of at most n characters | any such field | utf8 |
 //! | DOUBLE | a number, rounded once and correctly, the sign of -0.0 kept; or `"NaN"`, `"Infinity"`, `"-Infinity"` | the same, without quotes | integers and floats |
-//! | BIGINT, INTEGER | a number without fraction or exponent, in range (`1.0` is a double; `-0` is 0, and `-0.0` with it) | digits with a sign | integers, in range |
+//! | REAL | the same, the nearest value of 32 bits to what is written | the same | the nearest value |
+//! | BIGINT, INTEGER, SMALLINT | a number without fraction or exponent, in range (`1.0` is a double; `-0` is 0, and `-0.0` with it) | digits with a sign | integers, in range |
 //! | BOOLEAN | `true`, `false` | the same, in any case | bool |
 //! | TIMESTAMP | RFC 3339 text, `2013-01-01 05:15:00` (UTC), or an integer in the unit of `FROM EPOCH`, microseconds where none is said; years 0000 to 9999 | the same | timestamps of any unit, utf8 and integers as in JSON |
+//! | TIMESTAMP(p) | the same, without what is finer than p digits of a second | the same | the same |
 //! | STRUCT | an object | - | - |
 //! | any nullable column | also `null`, or absent | the NULL text, without quotes; or behind the line's last field | null, or absent |
 //!
-//! Digits of a second beyond the sixth are dropped, here and nowhere else. A field fills the
-//! column of its name, or else the one whose name differs in case only. Fields that no column names
-//! are skipped. All of this is counted, as is every value that is not taken as it is ([`Guess`]). A
-//! field that occurs twice in one object is refused: parsers disagree about which one counts.
+//! Digits of a second beyond the sixth, or beyond those of TIMESTAMP(p), are dropped, downwards. A
+//! field fills the column of its name, or else the one whose name differs in case only. Fields that
+//! no column names are skipped. All of this is counted, as is every value that is not taken as it
+//! is ([`Guess`]). A field that occurs twice in one object is refused: parsers disagree about which
+//! one counts.
 
 mod arrow;
 mod cell;
@@ -87,6 +91,9 @@ impl RecordDecoder {
         let mut fields = Fields::new(schema.fields())?;
         for (column, unit) in &source.epoch_units {
             fields.set_unit(column, *unit);
+        }
+        for (column, domain) in &source.domains {
+            fields.set_domain(column, *domain);
         }
         if !fields.is_timestamp(source.time_column) {
             let column = source.columns.get(source.time_column);

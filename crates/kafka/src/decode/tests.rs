@@ -21,10 +21,12 @@ use serde_json::Value;
 
 use super::{Record, RecordDecoder};
 use crate::encode_rows;
-use crate::timestamp::{EARLIEST_US, LATEST_US};
+use time_text::{EARLIEST_US, LATEST_US};
 
 mod case;
 mod conformance;
+mod domains;
+mod time_text;
 mod times;
 
 fn column(name: &str, data_type: DataType, nullable: bool) -> Column {
@@ -523,7 +525,11 @@ fn judged_by_tree(json: &[u8]) -> Option<(i64, Option<String>)> {
     };
     // A name of another case counts where none is the column's own; damage makes such.
     let named = |name: &str| {
-        let other = || object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        let other = || {
+            object
+                .iter()
+                .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        };
         object.get(name).or_else(|| other().map(|(_, value)| value))
     };
     let at = named("at")?

@@ -29,6 +29,7 @@ fn source() -> Arc<SourceDef> {
         topic: "t".into(),
         format: SourceFormat::json(),
         epoch_units: BTreeMap::new(),
+        domains: BTreeMap::new(),
     })
 }
 

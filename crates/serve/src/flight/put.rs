@@ -11,8 +11,10 @@ use arrow_array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
 use arrow_flight::flight_descriptor::DescriptorType;
 use arrow_flight::{FlightData, FlightDescriptor, PutResult};
 use arrow_schema::SchemaRef;
+use forebay_core::domain::Domain;
 use forebay_core::limits::SOURCE_MAX_COLUMNS;
 use forebay_core::source::SourceDef;
+use forebay_core::value::Value;
 use forebay_core::{ErrorKind, PortError, PortResult};
 use forebay_proto::v1;
 use serde::Deserialize;
@@ -235,6 +237,23 @@ impl Push {
     }
 }
 
+/// Refuse the rows whose value `domain`, the declared type of column `name`, does not admit: as a
+/// record each would be a dead letter.
+fn refuse_outside(
+    domain: Domain,
+    name: &str,
+    array: &ArrayRef,
+    refused: &mut [Option<String>],
+) -> ServeResult<()> {
+    for (row, refusal) in refused.iter_mut().enumerate() {
+        let value = Value::from_array(array, row)?;
+        if let Err(found) = domain.admit(value) {
+            refusal.get_or_insert_with(|| format!("column {name} is {domain}, but has {found}"));
+        }
+    }
+    Ok(())
+}
+
 /// The rows in the source's schema without those that it refuses, and which those are.
 fn conform(
     rows: &RecordBatch,
@@ -253,7 +272,7 @@ fn conform(
         )));
     }
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(source.columns.len());
-    let mut refused: Vec<Option<&str>> = vec![None; rows.num_rows()];
+    let mut refused: Vec<Option<String>> = vec![None; rows.num_rows()];
     for column in &source.columns {
         let absent = column.nullable && rows.column_by_name(&column.name).is_none();
         let array = if absent {
@@ -264,9 +283,15 @@ fn conform(
         if !column.nullable && array.null_count() > 0 {
             for (row, refusal) in refused.iter_mut().enumerate() {
                 if array.is_null(row) {
-                    refusal.get_or_insert(&column.name);
+                    let name = &column.name;
+                    refusal.get_or_insert_with(|| {
+                        format!("column {name} is NULL, but is declared NOT NULL")
+                    });
                 }
             }
+        }
+        if let Some(domain) = source.domains.get(&column.name) {
+            refuse_outside(*domain, &column.name, &array, &mut refused)?;
         }
         columns.push(array);
     }
@@ -288,11 +313,14 @@ fn conform(
             source,
         }
     })?;
-    let refused = refused.iter().enumerate().filter_map(|(row, refusal)| {
-        refusal.map(|column| v1::RefusedRow {
-            row: row as u64,
-            reason: format!("column {column} is NULL, but is declared NOT NULL"),
-        })
-    });
+    let refused = refused
+        .into_iter()
+        .enumerate()
+        .filter_map(|(row, refusal)| {
+            refusal.map(|reason| v1::RefusedRow {
+                row: row as u64,
+                reason,
+            })
+        });
     Ok((rows, refused.collect()))
 }

@@ -105,6 +105,21 @@ async fn pushed_rows_are_produced_acknowledged_and_refused_by_row() {
 }
 
 #[tokio::test]
+async fn rows_that_a_declared_type_does_not_admit_are_refused_by_row() {
+    let world = World::start();
+    let rows = departures(&[Some("JFK"), Some("a name that is too long")]);
+    let client = world.client().await;
+    let outcome = client.push("departures", &rows).await.expect("told");
+    assert_eq!((outcome.rows, outcome.refused.len()), (1, 1));
+    let (row, reason) = &outcome.refused[0];
+    assert_eq!(*row, 1);
+    assert_eq!(
+        reason,
+        "column origin is VARCHAR(10), but has 23 characters"
+    );
+}
+
+#[tokio::test]
 async fn a_push_that_waits_when_the_server_stops_is_told_that_it_may_have_been_written() {
     let world = World::start_with(Duration::from_millis(50), |_| {});
     *world.sink.hangs.lock() = true;

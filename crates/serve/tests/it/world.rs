@@ -16,6 +16,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use forebay_core::aggregate::AggregateKind;
 use forebay_core::cells::{CellFault, Cells};
+use forebay_core::domain::Domain;
 use forebay_core::fault::FaultKind;
 use forebay_core::key::KeyBuffer;
 use forebay_core::memory::{Budget, Reservation};
@@ -389,7 +390,10 @@ impl EventSink for FakeSink {
             column("delay", DataType::Float64, true),
             column("dep_time", timestamp_type(), false),
         ];
-        Ok(Arc::new(SourceDef::json(name, name, columns, 2)))
+        Ok(Arc::new(SourceDef {
+            domains: BTreeMap::from([("origin".to_owned(), Domain::Text(10))]),
+            ..SourceDef::json(name, name, columns, 2)
+        }))
     }
 
     async fn push(&self, source: &SourceDef, rows: RecordBatch) -> PortResult<PushReceipt> {

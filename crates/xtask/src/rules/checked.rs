@@ -213,7 +213,7 @@ const GROUPS: &[Group] = &[
         places: &[
             "crates/kafka/src/decode/columns.rs",
             "crates/kafka/src/decode/mod.rs",
-            "crates/kafka/src/timestamp.rs",
+            "crates/core/src/time_text.rs",
             "crates/kafka/src/inspector.rs",
             "crates/kafka/src/native/events.rs",
             "crates/kafka/src/reader",

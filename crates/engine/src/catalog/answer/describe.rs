@@ -68,10 +68,11 @@ fn columns(title: &str, columns: &[Column]) -> AnswerTable {
 fn source_columns(source: &SourceDef) -> AnswerTable {
     let mut table = columns("columns", &source.columns);
     for (row, column) in table.rows.iter_mut().zip(&source.columns) {
+        row[1] = json!(source.type_name(column));
         if let Some(unit) = source.epoch_units.get(&column.name) {
             row[1] = json!(format!(
                 "{} FROM EPOCH {}",
-                sql_name(&column.data_type),
+                source.type_name(column),
                 unit.word()
             ));
         }

@@ -61,6 +61,12 @@ fn events_of(source: &SourceDef, named: &Named) -> String {
             format.push_str(&format!(", {name} from epoch {}", unit.word()));
         }
     }
+    for (name, domain) in &source.domains {
+        let column = source.columns.iter().find(|column| column.name == *name);
+        if name == time || column.is_some_and(|column| is_named(named, column)) {
+            format.push_str(&format!(", {name} {domain}"));
+        }
+    }
     digest([columns_of(source, named).as_str(), &source.topic, &format])
 }
 

@@ -131,3 +131,18 @@ fn a_source_whose_time_is_declared_anew_changes_alone() {
         "other events"
     );
 }
+
+#[test]
+fn another_narrow_type_of_a_column_makes_the_views_that_read_it_anew() {
+    let catalog = base();
+    let x_is = |of: &str| events(&format!("id VARCHAR NOT NULL, k VARCHAR, x {of}"));
+    let plan = apply(&catalog, &x_is("REAL"));
+    let replaced: Vec<&str> = plan.changes.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(replaced, ["events", "w", "m"], "v reads no x");
+    let loaded = Catalog::load(plan.catalog.state()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(loaded.sources()["events"].domains.len(), 1);
+    let again = apply(&loaded, &x_is("REAL"));
+    assert_eq!(summary(&again), [(ChangeAction::Unchanged, "events", 2)]);
+    let back = apply(&loaded, &x_is("DOUBLE"));
+    assert_eq!(back.changes[1].name, "w");
+}

@@ -92,9 +92,36 @@ const REFUSED: &[Row] = &[
     ),
     (
         "CREATE ENTITY e (k VARCHAR(10))",
-        "f.sql:1:27: column k: types have no length here; write VARCHAR, DOUBLE, BIGINT, INTEGER, \
+        "f.sql:1:18: column k: VARCHAR(10) is of a source's columns, whose records it judges; write VARCHAR",
+        "CREATE ENTITY e (k VARCHAR)",
+    ),
+    (
+        "CREATE FEATURE SERVICE g (a SMALLINT) AS SELECT request.a FROM request",
+        "f.sql:1:27: column a: SMALLINT is of a source's columns, whose records it judges; write INTEGER",
+        "CREATE FEATURE SERVICE g (a INTEGER) AS SELECT request.a FROM request",
+    ),
+    (
+        "CREATE FEATURE SERVICE g (a REAL) AS SELECT request.a FROM request",
+        "f.sql:1:27: column a: REAL is of a source's columns, whose records it judges; write DOUBLE",
+        "CREATE FEATURE SERVICE g (a DOUBLE) AS SELECT request.a FROM request",
+    ),
+    (
+        "CREATE ENTITY e (k REAL)",
+        "f.sql:1:18: key column k cannot be REAL: NaN and -0.0 have no one equality; write BIGINT or VARCHAR",
+        "CREATE ENTITY e (k BIGINT)",
+    ),
+    (
+        "CREATE ENTITY e (k BIGINT(10))",
+        "f.sql:1:26: column k: this type has no length; write VARCHAR, DOUBLE, BIGINT, INTEGER, \
          BOOLEAN or TIMESTAMP",
         "CREATE ENTITY e (k VARCHAR)",
+    ),
+    (
+        "CREATE SOURCE s (x VARCHAR(0), t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = \
+         'kafka')",
+        "f.sql:1:28: column x: VARCHAR(0) holds no text; write VARCHAR(1) or more",
+        "CREATE SOURCE s (x VARCHAR(1), t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = \
+         'kafka')",
     ),
     (
         "CREATE ENTITY e (k JSON)",
@@ -202,10 +229,10 @@ const REFUSED: &[Row] = &[
          idle_timeout = '30 s')",
     ),
     (
-        "CREATE SOURCE s (t TIMESTAMP(3) NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
-        "f.sql:1:29: column t: every TIMESTAMP has microseconds; write TIMESTAMP, and TIMESTAMP(3) FROM \
-         EPOCH MILLIS where records give integers",
-        "CREATE SOURCE s (t TIMESTAMP(3) FROM EPOCH MILLIS NOT NULL, WATERMARK FOR t AS t) WITH \
+        "CREATE SOURCE s (t TIMESTAMP(9) NOT NULL, WATERMARK FOR t AS t) WITH (connector = 'kafka')",
+        "f.sql:1:29: column t: a TIMESTAMP has microseconds; write TIMESTAMP(6), and TIMESTAMP FROM EPOCH \
+         NANOS where records count nanoseconds",
+        "CREATE SOURCE s (t TIMESTAMP(6) NOT NULL, u TIMESTAMP FROM EPOCH NANOS, WATERMARK FOR t AS t) WITH \
          (connector = 'kafka')",
     ),
     (

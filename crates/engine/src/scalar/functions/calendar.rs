@@ -1,7 +1,7 @@
 //! The calendar of TIMESTAMP: microseconds since 1970 as year, month, day and time of day, and
-//! back, over the whole range of 64 bits. Proleptic Gregorian with a year 0, no leap seconds; after
-//! Howard Hinnant's `days_from_civil` and `civil_from_days`.
+//! back, over the whole range of 64 bits. No leap seconds; days and dates are core's (`calendar`).
 
+use forebay_core::calendar::{civil_from_days, days_from_civil, days_of_month};
 use forebay_core::time::{DAY_US, Micros};
 
 /// A date and the time of its day.
@@ -75,42 +75,6 @@ impl Civil {
 /// 1 (Monday) to 7.
 pub(in crate::scalar) fn iso_weekday(days: i64) -> i64 {
     (days + 3).rem_euclid(7) + 1
-}
-
-pub(in crate::scalar) fn days_of_month(year: i64, month: i64) -> i64 {
-    match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-pub(in crate::scalar) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
-}
-
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{IntervalMonthDayNano, IntervalMonthDayNanoType};
+use forebay_core::calendar::days_of_month;
 use forebay_core::fault::FaultKind;
 use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
 
-use super::calendar::{Civil, days_of_month};
+use super::calendar::Civil;
 use super::form::{Constant, constant_array, constant_text, example, function, takes};
 use super::rounding::scaled_int;
 use super::rows::{Bound, Fixed, Float, Int, Row, Text, Time, nulls, values};

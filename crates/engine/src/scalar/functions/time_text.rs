@@ -2,92 +2,15 @@
 //! `YYYY-MM-DD[(T| )HH:MM:SS[.digits][Z|+HH:MM|-HH:MM]]`, years 0000 to 9999, UTC without an
 //! offset. Digits beyond the sixth are dropped, which rounds down before 1970 too.
 
-use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
-
-use super::calendar::{days_from_civil, days_of_month};
-
-/// 0000-01-01T00:00:00Z.
-const EARLIEST_US: Micros = -62_167_219_200 * SECOND_US;
-/// 9999-12-31T23:59:59.999999Z.
-const LATEST_US: Micros = 253_402_300_800 * SECOND_US - 1;
+use forebay_core::time::{DAY_US, Micros};
+use forebay_core::time_text;
 
 /// None where the text is no time.
 pub(crate) fn parse(text: &str) -> Option<Micros> {
-    let mut rest = text.as_bytes();
-    let year = digits(&mut rest, 4)?;
-    mark(&mut rest, b"-")?;
-    let month = digits(&mut rest, 2)?;
-    mark(&mut rest, b"-")?;
-    let day = digits(&mut rest, 2)?;
-    if !(1..=12).contains(&month) || day < 1 || day > days_of_month(year, month) {
-        return None;
+    match time_text::parse_date(text) {
+        Some(days) => Some(days * DAY_US),
+        None => time_text::parse(text),
     }
-    let midnight = days_from_civil(year, month, day) * DAY_US;
-    if rest.is_empty() {
-        return Some(midnight);
-    }
-    mark(&mut rest, b"Tt ")?;
-    let hour = digits(&mut rest, 2)?;
-    mark(&mut rest, b":")?;
-    let minute = digits(&mut rest, 2)?;
-    mark(&mut rest, b":")?;
-    let second = digits(&mut rest, 2)?;
-    if hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    let fraction = fraction(&mut rest)?;
-    let of_day = hour * HOUR_US + minute * MINUTE_US + second * SECOND_US + fraction;
-    let time = midnight + of_day - ahead(rest)?;
-    (EARLIEST_US..=LATEST_US).contains(&time).then_some(time)
-}
-
-/// The number of exactly `count` digits.
-fn digits(rest: &mut &[u8], count: usize) -> Option<i64> {
-    let (own, behind) = rest.split_at_checked(count)?;
-    *rest = behind;
-    own.iter().try_fold(0, |number, digit| {
-        digit
-            .is_ascii_digit()
-            .then(|| number * 10 + i64::from(digit - b'0'))
-    })
-}
-
-fn mark(rest: &mut &[u8], marks: &[u8]) -> Option<()> {
-    let (first, behind) = rest.split_first()?;
-    *rest = behind;
-    marks.contains(first).then_some(())
-}
-
-/// Microseconds of an optional `.digits`.
-fn fraction(rest: &mut &[u8]) -> Option<Micros> {
-    let Some(fraction) = rest.strip_prefix(b".") else {
-        return Some(0);
-    };
-    let count = fraction
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
-    let (own, behind) = fraction.split_at(count);
-    *rest = behind;
-    let six = own.iter().chain(b"00000").take(6);
-    let micros = six.fold(0, |micros, digit| micros * 10 + i64::from(digit - b'0'));
-    (count > 0).then_some(micros)
-}
-
-/// What the offset is ahead of UTC.
-fn ahead(mut rest: &[u8]) -> Option<Micros> {
-    let sign = match rest {
-        [] | [b'Z' | b'z'] => return Some(0),
-        [b'+', ..] => 1,
-        [b'-', ..] => -1,
-        _ => return None,
-    };
-    rest = rest.get(1..)?;
-    let hours = digits(&mut rest, 2)?;
-    mark(&mut rest, b":")?;
-    let minutes = digits(&mut rest, 2)?;
-    (rest.is_empty() && hours < 24 && minutes < 60)
-        .then_some(sign * (hours * HOUR_US + minutes * MINUTE_US))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::fmt;
 
 use forebay_core::limits::EVENT_MAX_DEPTH;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::super::columns::{Claim, Column, Fields, Values};
 use super::super::nesting;
@@ -72,6 +73,19 @@ impl CellSeed<'_> {
             return Ok(());
         }
         Err(fail(self.failure, reject))
+    }
+}
+
+impl CellSeed<'_> {
+    /// A value whose number the column takes as it is written.
+    fn numeral<E: serde::de::Error>(self, value: &RawValue) -> Result<(), E> {
+        let text = value.get();
+        if text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+            let put = self.column.put_numeral(text);
+            return self.told(put);
+        }
+        let mut json = serde_json::Deserializer::from_str(text);
+        self.deserialize(&mut json).map_err(E::custom)
     }
 }
 
@@ -169,12 +183,20 @@ fn visit_object<'de, A: MapAccess<'de>>(
         let read = match claim {
             Claim::Skip => object.next_value::<IgnoredAny>().map(|_| ()),
             Claim::Shadowed(_) => object.next_value_seed(Passed).map(|_| ()),
-            Claim::Fill(column) | Claim::FillOther(column) => object.next_value_seed(CellSeed {
-                column: fields.column_mut(column),
-                row,
-                failure,
-                goes_on: matches!(claim, Claim::FillOther(_)),
-            }),
+            Claim::Fill(column) | Claim::FillOther(column) => {
+                let cell = CellSeed {
+                    column: fields.column_mut(column),
+                    row,
+                    failure,
+                    goes_on: matches!(claim, Claim::FillOther(_)),
+                };
+                if cell.column.reads_text_of_numbers() {
+                    let text = object.next_value::<&RawValue>();
+                    text.and_then(|text| cell.numeral(text))
+                } else {
+                    object.next_value_seed(cell)
+                }
+            }
         };
         match read {
             Ok(()) => {

@@ -2,22 +2,25 @@
 //! UTC. Written by hand because it runs once per event: no allocation, no locale, no leap-second
 //! table (second 60 is refused).
 //!
-//! The calendar arithmetic is Howard Hinnant's `days_from_civil` and `civil_from_days` (proleptic
-//! Gregorian).
+//! Records, requests, tests and expressions read times by it.
 
-use forebay_core::invariant;
-use forebay_core::time::{DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
+use crate::calendar::{civil_from_days, days_from_civil, days_of_month};
+use crate::invariant;
+use crate::time::{DAY_US, HOUR_US, MINUTE_US, Micros, SECOND_US};
 
 /// 0000-01-01T00:00:00Z.
-pub(crate) const EARLIEST_US: Micros = -62_167_219_200 * SECOND_US;
+const EARLIEST_US: Micros = -62_167_219_200 * SECOND_US;
 /// 9999-12-31T23:59:59.999999Z.
-pub(crate) const LATEST_US: Micros = 253_402_300_800 * SECOND_US - 1;
+const LATEST_US: Micros = 253_402_300_800 * SECOND_US - 1;
 
 /// Bytes of `2013-01-01 05:15:00`.
 const SECONDS_BYTES: usize = 19;
+/// Bytes of `2013-01-01`.
+const DATE_BYTES: usize = 10;
 
 /// `micros` where it lies in the years 0000 to 9999, which both SQL and RFC 3339 can write.
-pub(crate) fn in_range(micros: Micros) -> Option<Micros> {
+#[must_use]
+pub fn in_range(micros: Micros) -> Option<Micros> {
     (EARLIEST_US..=LATEST_US)
         .contains(&micros)
         .then_some(micros)
@@ -25,52 +28,58 @@ pub(crate) fn in_range(micros: Micros) -> Option<Micros> {
 
 /// Microseconds since 1970 of `YYYY-MM-DD(T| )HH:MM:SS[.digits][Z|+HH:MM|-HH:MM]`. Without an
 /// offset it is UTC. Digits beyond the sixth are dropped.
-pub(crate) fn parse(text: &str) -> Option<Micros> {
+#[must_use]
+pub fn parse(text: &str) -> Option<Micros> {
     let bytes = text.as_bytes();
-    if bytes.len() < 19
-        || bytes[4] != b'-'
-        || bytes[7] != b'-'
-        || bytes[13] != b':'
-        || bytes[16] != b':'
-    {
+    if bytes.len() < 19 || bytes[13] != b':' || bytes[16] != b':' {
         return None;
     }
     if !matches!(bytes[10], b'T' | b't' | b' ') {
         return None;
     }
-    let year = number(&bytes[0..2])? * 100 + number(&bytes[2..4])?;
-    let (month, day) = (number(&bytes[5..7])?, number(&bytes[8..10])?);
+    let days = date(&bytes[..DATE_BYTES])?;
     let (hour, minute, second) = (
         number(&bytes[11..13])?,
         number(&bytes[14..16])?,
         number(&bytes[17..19])?,
     );
-    if !(1..=12).contains(&month) || day < 1 || day > days_of_month(year, month) {
-        return None;
-    }
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     let (fraction_us, offset) = fraction(&bytes[19..])?;
-    let local_us = days_from_civil(year, month, day) * DAY_US
-        + hour * HOUR_US
-        + minute * MINUTE_US
-        + second * SECOND_US
-        + fraction_us;
+    let local_us =
+        days * DAY_US + hour * HOUR_US + minute * MINUTE_US + second * SECOND_US + fraction_us;
     in_range(local_us - offset_us(offset)?)
+}
+
+/// Days since 1970 of `YYYY-MM-DD`.
+#[must_use]
+pub fn parse_date(text: &str) -> Option<i64> {
+    date(text.as_bytes())
+}
+
+fn date(text: &[u8]) -> Option<i64> {
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text else {
+        return None;
+    };
+    let year = number(&[*y1, *y2])? * 100 + number(&[*y3, *y4])?;
+    let (month, day) = (number(&[*m1, *m2])?, number(&[*d1, *d2])?);
+    let is_date = (1..=12).contains(&month) && (1..=days_of_month(year, month)).contains(&day);
+    is_date.then(|| days_from_civil(year, month, day))
 }
 
 /// What [`parse`] does with a text beyond taking it as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Form {
+pub struct Form {
     /// Digits beyond the microsecond are dropped.
-    pub(crate) cut: bool,
+    pub cut: bool,
     /// It says its offset from UTC.
-    pub(crate) zoned: bool,
+    pub zoned: bool,
 }
 
 /// The form of `text`, which is a time.
-pub(crate) fn form(text: &str) -> Form {
+#[must_use]
+pub fn form(text: &str) -> Form {
     let zoned = matches!(text.as_bytes(), [.., b'Z' | b'z']);
     // The common form: nothing to look for.
     if zoned && text.len() <= SECONDS_BYTES + 8 {
@@ -90,7 +99,8 @@ pub(crate) fn form(text: &str) -> Form {
 
 /// RFC 3339 in UTC, with six decimals where the microseconds are not zero; None outside the years
 /// 0000 to 9999.
-pub(crate) fn format(micros: Micros) -> Option<String> {
+#[must_use]
+pub fn format(micros: Micros) -> Option<String> {
     in_range(micros)?;
     let (days, of_day) = (micros.div_euclid(DAY_US), micros.rem_euclid(DAY_US));
     let (year, month, day) = civil_from_days(days);
@@ -155,47 +165,8 @@ fn offset_us(offset: &[u8]) -> Option<Micros> {
     }
 }
 
-fn days_of_month(year: i64, month: i64) -> i64 {
-    match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
-}
-
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day)
-}
-
 #[cfg(test)]
 mod tests {
-    use chrono::{DateTime, NaiveDateTime};
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -243,27 +214,19 @@ mod tests {
         }
     }
 
-    proptest! {
-        #[test]
-        fn text_agrees_with_chrono_both_ways(micros in EARLIEST_US..=LATEST_US, hours in -23_i64..=23, minutes in 0_i64..60) {
-            let text = format(micros).expect("in range");
-            let instant = DateTime::parse_from_rfc3339(&text).expect("RFC 3339");
-            prop_assert_eq!(instant.timestamp_micros(), micros);
-            prop_assert_eq!(parse(&text), Some(micros));
-            let ahead = if hours < 0 { hours * HOUR_US - minutes * MINUTE_US } else { hours * HOUR_US + minutes * MINUTE_US };
-            if let Some(local) = format(micros + ahead) {
-                let sign = if ahead < 0 { '-' } else { '+' };
-                let shifted = format!("{}{sign}{:02}:{minutes:02}", local.trim_end_matches('Z'), hours.abs());
-                prop_assert_eq!(parse(&shifted), Some(micros), "{}", shifted);
-            }
-        }
-
-        #[test]
-        fn any_text_is_judged_as_chrono_judges_it(text in "[0-9]{4}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-5][0-9]:[0-6][0-9](\\.[0-9]{1,9})?") {
-            let naive = NaiveDateTime::parse_from_str(&text.replace('T', " "), "%Y-%m-%d %H:%M:%S%.f").ok();
-            // chrono admits second 60, we do not.
-            let expected = naive.filter(|_| !text.contains(":6")).map(|naive| naive.and_utc().timestamp_micros());
-            prop_assert_eq!(parse(&text), expected, "{}", text);
+    #[test]
+    fn a_date_is_ten_characters() {
+        assert_eq!(parse_date("1970-01-02"), Some(1));
+        assert_eq!(parse_date("0000-02-29"), Some(-719_469));
+        for text in [
+            "",
+            "1970-1-2",
+            "1970-01-02 ",
+            "1970-02-30",
+            "1970/01/02",
+            "+970-01-02",
+        ] {
+            assert_eq!(parse_date(text), None, "{text:?}");
         }
     }
 }
