@@ -101,14 +101,19 @@ def ports():
     return range(10_000 + number, 20_000, processes)
 
 
-def free_port():
-    """A port that nobody listens on, below those that the system gives to connections: it is still free when a server that was
-    killed starts again."""
+def free_port(given=set()):  # noqa: B006: all that this process gave
+    """A port that can be bound and was not given before, below those that the system gives to connections: it is still free when a
+    server that was killed starts again."""
     while True:
         port = random.SystemRandom().choice(ports())
         with socket.socket() as s:
-            if s.connect_ex(("127.0.0.1", port)) != 0:
-                return port
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in given:
+            given.add(port)
+            return port
 
 
 def wait_for(condition, what, deadline_s=DEADLINE_S, every_s=0.05):

@@ -1,49 +1,59 @@
-//! Arrow types in what is kept as JSON: by the words that Arrow shows and reads them by. For
-//! `#[serde(with = "forebay_core::data_type")]`; [`list`] is the same for several.
+//! Arrow types in what is kept as JSON: by the words that Arrow shows and reads them by. The
+//! functions are for `#[serde(with = "..")]` here, [`list`] for several types; [`KeptType`] is for
+//! other crates.
 
 use arrow_schema::DataType;
-use serde::{Deserialize, Deserializer, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-fn read<E: serde::de::Error>(text: &str) -> Result<DataType, E> {
-    text.parse()
-        .map_err(|e| E::custom(format!("'{text}' is no type: {e}")))
+/// A type that is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptType(pub DataType);
+
+impl Serialize for KeptType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize(&self.0, serializer)
+    }
 }
 
-/// Write `data_type`.
-///
-/// # Errors
-/// Those of `serializer`.
-pub fn serialize<S: Serializer>(data_type: &DataType, serializer: S) -> Result<S::Ok, S::Error> {
+impl<'de> Deserialize<'de> for KeptType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize(deserializer).map(Self)
+    }
+}
+
+pub(crate) fn serialize<S: Serializer>(
+    data_type: &DataType,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_str(data_type)
 }
 
-/// Read a type.
-///
-/// # Errors
-/// Those of `deserializer`; the text is no type.
-pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DataType, D::Error> {
-    read(&String::deserialize(deserializer)?)
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<DataType, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let parsed = text.parse();
+    parsed.map_err(|e| serde::de::Error::custom(format!("'{text}' is no type: {e}")))
 }
 
 /// Lists of types.
-pub mod list {
+pub(crate) mod list {
     use arrow_schema::DataType;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    /// Write `types`.
-    ///
-    /// # Errors
-    /// Those of `serializer`.
-    pub fn serialize<S: Serializer>(types: &[DataType], serializer: S) -> Result<S::Ok, S::Error> {
+    use super::KeptType;
+
+    pub(crate) fn serialize<S: Serializer>(
+        types: &[DataType],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(types.iter().map(ToString::to_string))
     }
 
-    /// Read types.
-    ///
-    /// # Errors
-    /// Those of `deserializer`; a text is no type.
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<DataType>, D::Error> {
-        let texts = Vec::<String>::deserialize(d)?;
-        texts.iter().map(|text| super::read(text)).collect()
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<DataType>, D::Error> {
+        let kept = Vec::<KeptType>::deserialize(deserializer)?;
+        Ok(kept.into_iter().map(|kept| kept.0).collect())
     }
 }

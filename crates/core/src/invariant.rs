@@ -72,6 +72,7 @@ registry! {
     AnswerWithinItsSpan "answer_within_its_span" "a finished answer holds at the instant that it was computed for";
     NewestNotAfterRead "newest_not_after_read" "no event after the instant of a read is visible to it";
     AnswerRowsAsAsked "answer_rows_as_asked" "an answer has one row for each row of the request";
+    CellFaultsAscend "cell_faults_ascend" "the cells of an answer that failed ascend by feature, then by row";
     PendingOnce "pending_once" "a pending score is queued once";
     PendingSequencesAscend "pending_sequences_ascend" "pending scores are numbered in the order of their commits";
     OutboxSequencesAscend "outbox_sequences_ascend" "outbox records to one topic are numbered in the order of their writes";

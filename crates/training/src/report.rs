@@ -242,6 +242,15 @@ impl VerifyReport {
             recomputed.features.num_rows(),
             at_us.len()
         );
+        for side in [served, recomputed] {
+            let place = |fault: &CellFault| (fault.column, fault.row);
+            invariant!(
+                CellFaultsAscend,
+                side.faults.is_sorted_by(|a, b| place(a) < place(b)),
+                "{} cells failed",
+                side.faults.len()
+            );
+        }
         let mut differs = vec![false; rows];
         let schema = served.features.schema();
         let columns = schema.fields().iter().zip(served.features.columns());

@@ -4,6 +4,7 @@
 
 mod broken;
 mod compile;
+mod identity;
 mod meaning;
 mod proof;
 mod renew;
@@ -16,7 +17,7 @@ use forebay_core::limits::CATALOG_MAX_VIEWS;
 use forebay_core::ports::{CompiledService, CompiledView};
 use forebay_core::view::ViewId;
 
-use compile::Meaning;
+use identity::{Identity, Meaning};
 use proof::Proof;
 
 use super::change::{Change, ChangeAction};
@@ -33,25 +34,6 @@ use crate::patience::Patience;
 use crate::service::{REQUEST, Service};
 use crate::session::Session;
 use crate::view::View;
-
-/// Which version of an object to make.
-struct Identity {
-    version: u32,
-    view_id: Option<ViewId>,
-    /// As the state keeps it.
-    digest: String,
-}
-
-impl Identity {
-    /// The one that `object` was saved with.
-    fn of(object: &ObjectState) -> Self {
-        Self {
-            version: object.version,
-            view_id: object.view_id,
-            digest: object.digest.clone(),
-        }
-    }
-}
 
 /// A catalog under construction.
 pub(super) struct Builder<'a> {

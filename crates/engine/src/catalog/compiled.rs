@@ -1,6 +1,6 @@
-//! What was compiled of an applied text, kept beside it: a start binds it and plans no SQL. A form of
-//! another build, of another meaning of the text, or one that was edited is set aside, and the text
-//! compiled again. `build` makes and reads them.
+//! What was compiled of an applied text, kept beside it: a start binds it and plans no SQL. A form
+//! of another build, of another meaning of the text, or one that was edited is set aside, and the
+//! text compiled again. `build` makes and reads them.
 
 use forebay_core::digest::digest;
 use serde::de::DeserializeOwned;

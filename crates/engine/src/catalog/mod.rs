@@ -81,8 +81,8 @@ impl Catalog {
         })
     }
 
-    /// How many definitions were planned from their texts when this catalog was made; all others are
-    /// bound from what was compiled of them before.
+    /// How many definitions were planned from their texts when this catalog was made; all others
+    /// are bound from what was compiled of them before.
     #[must_use]
     pub fn planned(&self) -> usize {
         self.inner.planned

@@ -3,7 +3,7 @@
 //! has it; a kernel is named by its operation, and bound again to the constants it had.
 
 use arrow_schema::DataType;
-use forebay_core::data_type;
+use forebay_core::data_type::KeptType;
 use serde::{Deserialize, Serialize};
 
 use super::build::note_last_reads;
@@ -23,8 +23,7 @@ pub(crate) struct SavedCode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct SavedNode {
     op: SavedOp,
-    #[serde(with = "data_type")]
-    data_type: DataType,
+    data_type: KeptType,
     /// How it reads, for messages.
     text: String,
 }
@@ -57,7 +56,7 @@ impl Code {
         let nodes = self.nodes.iter().map(|node| {
             Some(SavedNode {
                 op: saved_op(&node.op)?,
-                data_type: node.data_type.clone(),
+                data_type: KeptType(node.data_type.clone()),
                 text: node.text.to_string(),
             })
         });
@@ -76,7 +75,7 @@ impl Code {
         for node in &saved.nodes {
             let op = restored_op(&node.op, &nodes)?;
             if let Op::Input(column) = op
-                && inputs.get(column as usize) != Some(&node.data_type)
+                && inputs.get(column as usize) != Some(&node.data_type.0)
             {
                 return Err(format!("column {} is another by now", node.text));
             }
@@ -86,7 +85,7 @@ impl Code {
             };
             nodes.push(Node {
                 op,
-                data_type: node.data_type.clone(),
+                data_type: node.data_type.0.clone(),
                 text: node.text.as_str().into(),
                 constant,
                 last_reads: Vec::new(),

@@ -168,6 +168,15 @@ impl std::fmt::Debug for App {
     }
 }
 
+/// The definitions that were applied before, with a line that says how many were not bound as they
+/// were compiled then.
+fn applied(data_dir: &Path) -> Result<Catalog> {
+    let catalog = catalog_file::load(data_dir)?;
+    let (objects, planned) = (catalog.state().objects.len(), catalog.planned());
+    tracing::info!(objects, planned, "took up the applied definitions");
+    Ok(catalog)
+}
+
 impl App {
     /// Open state, archive and broker. Nothing is read or answered before [`App::begin`].
     ///
@@ -182,9 +191,7 @@ impl App {
         let shares = Shares::of(&settings, available_bytes())?;
         let data_dir = &settings.server.data_dir;
         claim_directory(data_dir, &settings.server.name)?;
-        let catalog = catalog_file::load(data_dir)?;
-        let (objects, planned) = (catalog.state().objects.len(), catalog.planned());
-        tracing::info!(objects, planned, "took up the applied definitions");
+        let catalog = applied(data_dir)?;
         let files = descriptors::shares(descriptors::raise(), settings.state.shards)?;
         let budget = Budget::shared(shares.pool);
         let options = online_options(&settings, &shares, files.shard_files);

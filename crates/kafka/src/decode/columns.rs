@@ -39,7 +39,7 @@ pub(super) enum Values {
     /// TIMESTAMP, microseconds.
     Timestamp(Vec<i64>),
     /// An object: its own columns, as long as this one.
-    Struct(Fields),
+    Struct(Box<Fields>),
 }
 
 /// One column under construction.
@@ -66,7 +66,7 @@ impl Column {
             DataType::Int32 => Values::Integer(Vec::new()),
             DataType::Boolean => Values::Boolean(Vec::new()),
             DataType::Timestamp(TimeUnit::Microsecond, _) => Values::Timestamp(Vec::new()),
-            DataType::Struct(fields) => Values::Struct(Fields::new(fields)?),
+            DataType::Struct(fields) => Values::Struct(Box::new(Fields::new(fields)?)),
             other => {
                 return Err(Error::UnsupportedColumn {
                     column: field.name().clone(),

@@ -259,7 +259,8 @@ proptest! {
             open_within(directory.path(), &settings, &views, pool_bytes)
         };
         let mut store = open(random);
-        // From here on the store stays open, so that a branch that rows leave has its record in time.
+        // From here on the store stays open, so that a branch that rows leave has its record in
+        // time.
         let stays_open = log.len() / 3;
         let (mut rest, mut written) = (&log[..], 0);
         while !rest.is_empty() {
@@ -276,8 +277,8 @@ proptest! {
         written += store.stats().branches_written;
         let answered = probe(&store, &views, &log, random, 60, history_us);
         prop_assert!(answered > 0);
-        // A branch is left where rows come in order, and has enough tiles where one key has them all
-        // and none expires.
+        // A branch is left where rows come in order, and has enough tiles where one key has them
+        // all and none expires.
         let is_in_order = shape.step_us > 0 && shape.jitter_us <= 40;
         let is_long = shape.keys == 1 && history_us == 1_000_000;
         prop_assert!(written > 0 || !is_in_order || !is_long, "no branch was closed");

@@ -15,13 +15,21 @@ use forebay_core::settlement::{ScoreOutcome, Unscored, UnscoredNotes, UnscoredRe
 use super::{MemoryStore, newest};
 use crate::fate::Point;
 
+/// What is under `name`; a name is copied once, since loads are asked for all the time.
+fn of<'a, T: Default>(all: &'a mut BTreeMap<String, T>, name: &str) -> &'a mut T {
+    if !all.contains_key(name) {
+        all.insert(name.to_owned(), T::default());
+    }
+    all.get_mut(name).expect("it is there by now")
+}
+
 impl ScoreQueue for MemoryStore {
     fn score_load(&self, shard: u16) -> PortResult<BTreeMap<String, ScoreLoad>> {
         let contents = self.contents.lock();
         let state = newest(&contents, shard)?;
         let mut loads: BTreeMap<String, ScoreLoad> = BTreeMap::new();
         for score in state.pending.values() {
-            let load = loads.entry(score.key.deployment.clone()).or_default();
+            let load = of(&mut loads, &score.key.deployment);
             let of_arm = load.arms.entry(score.key.arm()).or_default();
             *of_arm = of_arm.and(PendingLoad {
                 scores: 1,
@@ -31,8 +39,8 @@ impl ScoreQueue for MemoryStore {
         }
         for entry in state.outbox.values() {
             let (key, record) = entry.as_ref();
-            let load = loads.entry(key.deployment.clone()).or_default();
-            *load.outbox.entry(record.topic.clone()).or_default() += 1;
+            let load = of(&mut loads, &key.deployment);
+            *of(&mut load.outbox, &record.topic) += 1;
         }
         Ok(loads)
     }

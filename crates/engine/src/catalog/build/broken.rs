@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use super::compile::Meaning;
-use super::{Builder, Identity};
+use super::Builder;
+use super::identity::{Identity, Meaning};
 use crate::catalog::change::ChangeAction;
 use crate::catalog::inner::{Broken, Key};
 use crate::catalog::planner::guarded;

@@ -1,5 +1,5 @@
-//! Compiles a statement and takes it into the catalog: from the form that was saved of it, where that
-//! is of this build and of the same meaning, else from its text.
+//! Compiles a statement and takes it into the catalog: from the form that was saved of it, where
+//! that is of this build and of the same meaning, else from its text.
 
 use std::sync::Arc;
 
@@ -7,8 +7,9 @@ use forebay_core::definition::{EntityDef, MonitorDef};
 use forebay_core::ports::CompiledLabel;
 use forebay_core::source::SourceDef;
 
+use super::Builder;
+use super::identity::{Identity, Meaning};
 use super::proof::Proof;
-use super::{Builder, Identity};
 use crate::catalog::compiled::Compiled;
 use crate::catalog::inner::{Entry, MonitorPlan};
 use crate::catalog::references::references;
@@ -19,23 +20,6 @@ use crate::parse::{Definition, ObjectKind, QueryText, ServiceStatement, Statemen
 use crate::service::{SavedService, Service, ServiceIdentity};
 use crate::session::plain_schema;
 use crate::view::{SavedView, View, ViewIdentity};
-
-/// A digest of a statement's meaning, and what was compiled when it had that.
-#[derive(Clone, Copy)]
-pub(super) struct Meaning<'a> {
-    pub(super) digest: &'a str,
-    pub(super) saved: Option<&'a Compiled>,
-}
-
-impl<'a> Meaning<'a> {
-    /// Of nothing that was saved.
-    pub(super) fn new(digest: &'a str) -> Self {
-        Self {
-            digest,
-            saved: None,
-        }
-    }
-}
 
 impl Builder<'_> {
     /// Compile `statement` under `identity`. `meaning` is what it is now.

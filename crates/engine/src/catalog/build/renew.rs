@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use super::compile::Meaning;
-use super::{Builder, Identity};
+use super::Builder;
+use super::identity::{Identity, Meaning};
 use crate::catalog::inner::{Entry, Inner};
 use crate::catalog::references::references;
 use crate::error::Result;

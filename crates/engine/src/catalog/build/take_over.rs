@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use forebay_core::ports::{CompiledService, CompiledView};
 
-use super::compile::Meaning;
-use super::{Builder, Identity};
+use super::Builder;
+use super::identity::{Identity, Meaning};
 use crate::catalog::inner::{Entry, Inner, Key, MonitorPlan};
 use crate::error::Result;
 use crate::parse::{Definition, ObjectKind};

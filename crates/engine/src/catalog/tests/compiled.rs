@@ -1,5 +1,5 @@
-//! What was compiled is kept beside the texts: a start plans none of them, and has the same catalog.
-//! A form that is not of this build or that was edited is compiled again.
+//! What was compiled is kept beside the texts: a start plans none of them, and has the same
+//! catalog. A form that is not of this build or that was edited is compiled again.
 
 use arrow_array::{ArrayRef, StringArray, TimestampMicrosecondArray, new_null_array};
 use forebay_core::cells::Cells;

@@ -170,7 +170,8 @@ fn restored(code: &Code, columns: &Columns) -> Code {
     restored
 }
 
-/// What `code` is on each row, also once it was saved and read again: its value, or its fault behind an exclamation mark.
+/// What `code` is on each row, also once it was saved and read again: its value, or its fault
+/// behind an exclamation mark.
 pub(super) fn values(code: &Code, columns: &Columns) -> Vec<String> {
     let arrays: Vec<ArrayRef> = columns.iter().map(|(_, array)| Arc::clone(array)).collect();
     let rows = arrays[0].len();

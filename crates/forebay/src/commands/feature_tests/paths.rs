@@ -1,6 +1,6 @@
 //! Runs tests by every path to their answers: both lowerings of training, and stores that took the
-//! events as given and in orders at random, cut at random places, with a crash. What each path answers goes to
-//! `compare`; what the events reach, to `coverage`.
+//! events as given and in orders at random, cut at random places, with a crash. What each path
+//! answers goes to `compare`; what the events reach, to `coverage`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -143,7 +143,7 @@ fn the_report_is_written_for_programs_and_the_exit_code_says_that_a_test_failed(
     assert_eq!(difference["got"][0]["value"], "0");
     assert_eq!(
         difference["got"][0]["paths"].as_array().map(Vec::len),
-        Some(4)
+        Some(5)
     );
     let xml = std::fs::read_to_string(junit)?;
     assert!(xml.contains("tests=\"2\" failures=\"1\""), "{xml}");
