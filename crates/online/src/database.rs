@@ -5,6 +5,7 @@
 //! Values are whole; there are no merge operators. Errors are told apart in `damage`; what is done
 //! about a database that no longer writes is decided in `heal` and carried out by `shard`.
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,9 +33,10 @@ const CLOSED_MEMTABLES: &str = "rocksdb.num-immutable-mem-table";
 const FILE_BYTES: &str = "rocksdb.total-sst-files-size";
 const COMPACTION_PENDING_BYTES: &str = "rocksdb.estimate-pending-compaction-bytes";
 /// File that tells whether the directory takes new ones, and its size, bytes: what opening writes
-/// at most.
+/// at most, beside what the WALs hold.
 const PROBE_FILE: &str = "probe.tmp";
 const PROBE_BYTES: usize = 1 << 20;
+const WAL_EXTENSION: &str = "log";
 /// Descriptors beyond the files of a shard that opening it needs: new files, directories, a lock.
 const DESCRIPTORS_SPARE: usize = 16;
 
@@ -46,14 +48,14 @@ pub(crate) enum Step {
     Seek(Vec<u8>),
 }
 
-/// An open shard directory. It may be closed for a while: after an error that RocksDB does not come
-/// back from, until it could be opened anew.
+/// An open shard directory. After an error that RocksDB does not come back from it may be open for
+/// reads alone, or closed, until it could be opened anew.
 pub(crate) struct Database {
     shard: u16,
     path: PathBuf,
     options: OnlineOptions,
     shared: SharedBuffers,
-    db: RwLock<Option<DB>>,
+    db: RwLock<Option<Opened>>,
     /// What has failed since the last write that did not.
     failure: Mutex<Failure>,
     /// Whether `failure` holds anything: looked at before each write.
@@ -65,6 +67,11 @@ pub(crate) struct Database {
     /// Tiles, and records of branches, that were read for keys.
     pub(crate) tiles_read: AtomicU64,
     pub(crate) branches_read: AtomicU64,
+}
+
+struct Opened {
+    db: DB,
+    is_writable: bool,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +102,16 @@ fn open_db(
     DB::open_cf_descriptors(&db_options, path, families)
 }
 
+/// Open for reads alone, which writes no file: what the WAL holds is read into memory.
+fn open_to_read(
+    path: &Path,
+    options: &OnlineOptions,
+    shared: &SharedBuffers,
+) -> Result<DB, rocksdb::Error> {
+    let (db_options, families) = database_options(options, shared);
+    DB::open_cf_descriptors_read_only(&db_options, path, families, false)
+}
+
 /// The handle of a family.
 fn family<'a>(db: &'a DB, name: &'static str) -> &'a rocksdb::ColumnFamily {
     db.cf_handle(name).expect("all families were opened")
@@ -114,7 +131,10 @@ impl Database {
             path: path.to_owned(),
             options: options.clone(),
             shared: shared.clone(),
-            db: RwLock::new(Some(db)),
+            db: RwLock::new(Some(Opened {
+                db,
+                is_writable: true,
+            })),
             failure: Mutex::default(),
             is_troubled: AtomicBool::new(false),
             read_damage: Mutex::default(),
@@ -125,28 +145,39 @@ impl Database {
     }
 
     /// Close the database, which releases the directory, and open it anew. What RocksDB was handed
-    /// is in the WAL and comes back with it. The trouble is over once the caller has read from it
-    /// what it knows ([`Self::note_success`]).
+    /// is in the WAL and comes back with it. Where that fails, as on a disk without room for what the
+    /// WAL holds, it is opened for reads, if it can be. The trouble is over once the caller has read
+    /// from it what it knows ([`Self::note_success`]).
     pub(crate) fn reopen(&self) -> OnlineResult<()> {
-        let mut db = self.db.write();
-        *db = None;
+        let mut opened = self.db.write();
+        *opened = None;
         match open_db(&self.path, &self.options, &self.shared) {
-            Ok(opened) => {
-                *db = Some(opened);
+            Ok(db) => {
+                let is_writable = true;
+                *opened = Some(Opened { db, is_writable });
                 Ok(())
             }
             Err(source) => {
-                let error = disk_error(&self.path, self.shard, "opened", source);
-                self.note_failure(&error);
-                self.failure.lock().failed_reopens += 1;
-                Err(error)
+                let db = open_to_read(&self.path, &self.options, &self.shared).ok();
+                let is_writable = false;
+                *opened = db.map(|db| Opened { db, is_writable });
+                Err(disk_error(&self.path, self.shard, "opened", source))
             }
         }
     }
 
+    /// Whether it can be read.
+    pub(crate) fn is_open(&self) -> bool {
+        self.db.read_recursive().is_some()
+    }
+
     /// What was opened anew cannot be read: it is closed until the next attempt.
-    pub(crate) fn close_unread(&self, error: &OnlineError) {
+    pub(crate) fn close_unread(&self) {
         *self.db.write() = None;
+    }
+
+    /// An attempt to open the database anew has failed.
+    pub(crate) fn note_failed_reopen(&self, error: &OnlineError) {
         self.note_failure(error);
         self.failure.lock().failed_reopens += 1;
     }
@@ -156,12 +187,13 @@ impl Database {
         if !self.is_troubled.load(Ordering::Acquire) {
             return None;
         }
+        let is_writable = self.is_writable();
         let failure = self.failure.lock();
         Some(Trouble {
             is_damaged: failure.is_damaged,
             failures: failure.failures,
             failed_reopens: failure.failed_reopens,
-            is_open: self.db.read_recursive().is_some(),
+            is_writable,
             takes_files: self.takes_files(),
             has_descriptors: self.has_descriptors(),
         })
@@ -183,7 +215,13 @@ impl Database {
         failure.is_damaged || failure.failed_reopens >= REOPENS_MAX
     }
 
+    /// Whether the directory takes new files, and has room for what opening it writes: the tables
+    /// of what the WALs hold.
     fn takes_files(&self) -> bool {
+        let free = rustix::fs::statvfs(&self.path).map(|disk| disk.f_bavail * disk.f_frsize);
+        if free.is_ok_and(|free| free < self.wal_bytes() + PROBE_BYTES as u64) {
+            return false;
+        }
         let path = self.path.join(PROBE_FILE);
         let written = std::fs::File::create(&path).and_then(|mut file| {
             file.write_all(&vec![0; PROBE_BYTES])?;
@@ -193,12 +231,26 @@ impl Database {
         written.and(removed).is_ok()
     }
 
+    /// Size of the WALs, bytes.
+    fn wal_bytes(&self) -> u64 {
+        let files = std::fs::read_dir(&self.path)
+            .into_iter()
+            .flatten()
+            .flatten();
+        files
+            .filter(|file| {
+                Path::new(&file.file_name()).extension() == Some(OsStr::new(WAL_EXTENSION))
+            })
+            .filter_map(|file| file.metadata().ok())
+            .map(|file| file.len())
+            .sum()
+    }
+
     /// Whether the process may open as many files as opening the shard anew keeps open: found out
     /// by opening them, since nothing else holds the number against all that is open. A shard that
     /// still is open gives its own back first.
     fn has_descriptors(&self) -> bool {
-        let is_open = self.db.read_recursive().is_some();
-        let files = match is_open {
+        let files = match self.is_open() {
             true => 0,
             false => std::fs::read_dir(&self.path).map_or(0, Iterator::count),
         };
@@ -236,7 +288,21 @@ impl Database {
 
     fn db(&self) -> OnlineResult<OpenDb<'_>> {
         // Recursive: a commit reads while it holds its batch, also when a reopen waits.
-        RwLockReadGuard::try_map(self.db.read_recursive(), Option::as_ref).map_err(|_| {
+        self.opened(|opened| Some(&opened.db))
+    }
+
+    /// The database where it takes writes.
+    fn writable_db(&self) -> OnlineResult<OpenDb<'_>> {
+        self.opened(|opened| opened.is_writable.then_some(&opened.db))
+    }
+
+    fn is_writable(&self) -> bool {
+        self.writable_db().is_ok()
+    }
+
+    fn opened(&self, choose: impl Fn(&Opened) -> Option<&DB>) -> OnlineResult<OpenDb<'_>> {
+        let opened = self.db.read_recursive();
+        RwLockReadGuard::try_map(opened, |opened| opened.as_ref().and_then(choose)).map_err(|_| {
             OnlineError::Closed {
                 shard: self.shard,
                 why: self.why(),
@@ -401,14 +467,14 @@ impl Database {
     pub(crate) fn batch(&self, capacity_bytes: usize) -> OnlineResult<Batch<'_>> {
         Ok(Batch {
             database: self,
-            db: self.db()?,
+            db: self.writable_db()?,
             batch: WriteBatch::with_capacity_bytes(capacity_bytes),
         })
     }
 
     /// Wait until the disk has all that was written.
     pub(crate) fn sync(&self) -> OnlineResult<()> {
-        let outcome = self.db()?.flush_wal(true);
+        let outcome = self.writable_db()?.flush_wal(true);
         outcome.map_err(|source| {
             let error = disk_error(&self.path, self.shard, "synced", source);
             self.note_failure(&error);
@@ -418,7 +484,7 @@ impl Database {
 
     /// Sync the WAL and stop background work: what a clean close does beside dropping.
     pub(crate) fn close(&self) {
-        let Ok(db) = self.db() else {
+        let Ok(db) = self.writable_db() else {
             return;
         };
         if let Err(error) = db.flush_wal(true) {

@@ -3,7 +3,8 @@
 //! heals. [`next_step`] decides that from the facts, purely; `shard` carries it out before the next
 //! write, under the writer's lock.
 //!
-//! Reads go on meanwhile from memory and from the open files. Nothing here waits: the pipeline's
+//! Reads go on meanwhile from memory and from the open files; where opening the shard anew fails, it
+//! is opened for reads. Nothing here waits: the pipeline's
 //! retry paces the attempts.
 
 /// Failed writes in a row after which the shard is opened anew: the first may have been the
@@ -22,9 +23,9 @@ pub(crate) struct Trouble {
     pub(crate) failures: u32,
     /// Failed attempts in a row to open the shard anew.
     pub(crate) failed_reopens: u32,
-    /// Whether the database is open at all.
-    pub(crate) is_open: bool,
-    /// Whether the directory takes a new file of some size.
+    /// Whether the database is open for writes.
+    pub(crate) is_writable: bool,
+    /// Whether the directory takes new files and has room for what opening the shard writes.
     pub(crate) takes_files: bool,
     /// Whether the process may open as many files more as the shard has.
     pub(crate) has_descriptors: bool,
@@ -48,7 +49,7 @@ pub(crate) fn next_step(trouble: Trouble) -> Step {
     if trouble.is_damaged || trouble.failed_reopens >= REOPENS_MAX {
         return Step::GiveUp;
     }
-    if trouble.is_open && trouble.failures < FAILURES_BEFORE_REOPEN {
+    if trouble.is_writable && trouble.failures < FAILURES_BEFORE_REOPEN {
         return Step::Write;
     }
     // Opening writes files and keeps all of the shard's open: where that cannot work it would only
@@ -65,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_step_follows_from_the_facts() {
-        // Open, takes files, has descriptors, damaged, failures, failed reopens.
+        // Writable, takes files, has descriptors, damaged, failures, failed reopens.
         let cases = [
             ((true, true, true, false, 0, 0), Step::Write),
             ((true, true, true, false, 1, 0), Step::Write),
@@ -82,13 +83,13 @@ mod tests {
             ((true, true, true, true, 1, 0), Step::GiveUp),
         ];
         for (facts, expected) in cases {
-            let (is_open, takes_files, has_descriptors, is_damaged, failures, failed_reopens) =
+            let (is_writable, takes_files, has_descriptors, is_damaged, failures, failed_reopens) =
                 facts;
             let trouble = Trouble {
                 is_damaged,
                 failures,
                 failed_reopens,
-                is_open,
+                is_writable,
                 takes_files,
                 has_descriptors,
             };

@@ -200,15 +200,32 @@ impl Shard {
         Ok(self.queue.lock())
     }
 
-    /// Open the database anew and go on from what it holds. That may be more than was published:
-    /// the write that failed may have reached the WAL.
+    /// Open the database anew and go on from what it holds.
     fn reopen(&self, writer: &mut Writer) -> OnlineResult<()> {
         let _stable = self.gate.write();
+        let outcome = match self.database.reopen() {
+            Err(error) if !self.database.is_open() => Err(error),
+            // Readers go on from this disk, whether it takes writes or not.
+            reopened => self.take_up(writer).and(reopened),
+        };
+        match &outcome {
+            Ok(()) => {
+                self.database.note_success();
+                let (shard, epoch) = (self.number, writer.progress.epoch);
+                tracing::info!(shard, epoch, "the state was opened anew");
+            }
+            Err(error) => self.database.note_failed_reopen(error),
+        }
+        outcome
+    }
+
+    /// Take up what the database that was opened anew holds. That may be more than was published:
+    /// the write that failed may have reached the WAL. The caller holds `gate`.
+    fn take_up(&self, writer: &mut Writer) -> OnlineResult<()> {
         let mut queue = self.queue.lock();
-        self.database.reopen()?;
         // What readers know may be behind this disk: they must not see it before the table.
         let loaded = Loaded::of(&self.database, self.number, &self.floor)
-            .inspect_err(|error| self.database.close_unread(error))?;
+            .inspect_err(|_| self.database.close_unread())?;
         let (before, now) = (writer.progress.epoch, loaded.progress.epoch);
         invariant!(
             DiskNotBehindReaders,
@@ -237,12 +254,6 @@ impl Shard {
         writer.horizons = loaded.horizons;
         writer.holds = loaded.holds;
         *queue = loaded.queue;
-        self.database.note_success();
-        tracing::info!(
-            shard = self.number,
-            epoch = now,
-            "the state was opened anew"
-        );
         Ok(())
     }
 
@@ -426,7 +437,10 @@ fn read_horizons(database: &Database) -> OnlineResult<HashMap<ViewId, Horizon>> 
 
 #[cfg(test)]
 mod tests {
+    use forebay_core::ErrorKind;
+
     use super::*;
+    use crate::heal::REOPENS_MAX;
 
     fn open(root: &Path) -> OnlineResult<Shard> {
         let options = OnlineOptions {
@@ -465,7 +479,7 @@ mod tests {
                 batch.write().expect("written");
             }
             let error = open(directory.path()).expect_err("another format");
-            assert_eq!(error.kind(), forebay_core::ErrorKind::FailedPrecondition);
+            assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
             let words = error.to_string();
             for part in [
                 "shard-0000",
@@ -486,5 +500,43 @@ mod tests {
             batch.put(format::FAMILY_META, format::META_STORE, &own);
             batch.write().expect("written");
         }
+    }
+
+    #[test]
+    fn a_shard_that_cannot_be_opened_for_writes_is_read_until_it_can() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let shard = open(directory.path()).expect("a new one");
+        let stored = || {
+            let (meta, key, what) = (format::FAMILY_META, b"kept".as_slice(), "a test's record");
+            shard
+                .database
+                .get(meta, key, what, |bytes| Ok(bytes.to_vec()))
+        };
+        let write = |value: &[u8]| {
+            shard.bring_back(&mut shard.writer.lock())?;
+            let mut batch = shard.database.batch(RECORD_BYTES)?;
+            batch.put(format::FAMILY_META, b"kept", value);
+            batch.write()
+        };
+        write(b"first").expect("written");
+        let unwritten = OnlineError::Closed {
+            shard: 0,
+            why: "a disk of a test is full".to_owned(),
+        };
+        // As two writes that RocksDB refused.
+        shard.database.note_failed_reopen(&unwritten);
+        shard.database.note_failed_reopen(&unwritten);
+        // A folder of its name: RocksDB locks what it opens for writes, and not what it only reads.
+        let lock = directory.path().join("shard-0000/LOCK");
+        std::fs::remove_file(&lock).expect("the lock of an open database");
+        std::fs::create_dir(&lock).expect("a folder");
+        for _ in 3..REOPENS_MAX {
+            let error = write(b"second").expect_err("it cannot be locked");
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            assert_eq!(stored().expect("reads go on"), Some(b"first".to_vec()));
+        }
+        std::fs::remove_dir(&lock).expect("an empty folder");
+        write(b"second").expect("it can be opened for writes again");
+        assert_eq!(stored().expect("readable"), Some(b"second".to_vec()));
     }
 }
