@@ -13,25 +13,23 @@ mod take_over;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use forebay_core::limits::CATALOG_MAX_VIEWS;
 use forebay_core::ports::{CompiledService, CompiledView};
 use forebay_core::view::ViewId;
 
-use identity::{Identity, Meaning};
-use proof::Proof;
+pub(super) use identity::{Identity, Meaning};
+pub(super) use proof::Proof;
 
 use super::change::{Change, ChangeAction};
-use super::checks::{check_deployment, check_monitor};
 use super::inner::{Entry, Inner, Key};
-use super::references::{Reference, references};
+use super::references::Reference;
 use super::state::{
     CATALOG_FORMAT, CATALOG_FORMAT_BEFORE_FORMS, CatalogState, DroppedState, ObjectState,
 };
 use super::wanted::Wanted;
 use crate::error::{EngineError, Result, listed};
-use crate::parse::{Definition, ObjectKind, Statement};
+use crate::parse::{ObjectKind, Statement};
 use crate::patience::Patience;
-use crate::service::{REQUEST, Service};
+use crate::service::Service;
 use crate::session::Session;
 use crate::view::View;
 
@@ -40,13 +38,13 @@ pub(super) struct Builder<'a> {
     before: &'a Inner,
     /// What is in force, where `before` is not yet.
     in_force: Option<&'a Inner>,
-    after: Inner,
+    pub(super) after: Inner,
     changes: Vec<Change>,
     /// Of what was compiled last.
     warnings: Vec<String>,
     patience: &'a Arc<Patience>,
     /// Plans for as long as that says.
-    session: Session,
+    pub(super) session: Session,
 }
 
 impl<'a> Builder<'a> {
@@ -190,7 +188,8 @@ impl<'a> Builder<'a> {
             Wanted::Dropped { .. } => None,
         });
         for statement in stays.map(|(_, statement)| statement).chain(defined) {
-            if references(statement)?
+            if statement
+                .references()?
                 .iter()
                 .any(|reference| (reference.kind, &reference.name) == (key.0, &key.1))
             {
@@ -294,7 +293,7 @@ impl<'a> Builder<'a> {
     }
 
     /// What trying has brought; it is told with the change.
-    fn proven(&mut self, statement: &Statement, proof: Proof) -> Result<()> {
+    pub(super) fn proven(&mut self, statement: &Statement, proof: Proof) -> Result<()> {
         if let Some(why) = proof.refused {
             return Err(EngineError::refused(
                 statement.at.clone(),
@@ -341,78 +340,21 @@ impl<'a> Builder<'a> {
             None => "the meaning of functions changes".to_owned(),
         }
     }
-
-    fn check_view(&self, statement: &Statement) -> Result<()> {
-        if statement.name == REQUEST {
-            let message = "services read the request by this name; give the view another one";
-            return Err(EngineError::refused(
-                statement.at.clone(),
-                &statement.object(),
-                message,
-            ));
-        }
-        if self.after.own_views.len() >= CATALOG_MAX_VIEWS {
-            let message = format!(
-                "a catalog has at most {CATALOG_MAX_VIEWS} feature views (CATALOG_MAX_VIEWS); drop some"
-            );
-            return Err(EngineError::Limit {
-                at: statement.at.clone(),
-                message,
-            });
-        }
-        Ok(())
-    }
-
-    fn check(&self, statement: &Statement) -> Result<()> {
-        match &statement.definition {
-            Definition::Deployment(deployment) => {
-                check_deployment(&self.after, statement, deployment)
-            }
-            Definition::Monitor(monitor, _) => check_monitor(&self.after, statement, monitor),
-            _ => Ok(()),
-        }
-    }
 }
 
 impl Inner {
-    fn insert_view(&mut self, name: &str, view: Arc<View>) {
+    pub(super) fn insert_view(&mut self, name: &str, view: Arc<View>) {
         self.views
             .insert(name.to_owned(), Arc::clone(&view) as Arc<dyn CompiledView>);
         self.own_views.insert(name.to_owned(), view);
     }
 
-    fn insert_service(&mut self, name: &str, service: Arc<Service>) {
+    pub(super) fn insert_service(&mut self, name: &str, service: Arc<Service>) {
         self.services.insert(
             name.to_owned(),
             Arc::clone(&service) as Arc<dyn CompiledService>,
         );
         self.own_services.insert(name.to_owned(), service);
-    }
-
-    /// Insert what needs no compiling.
-    fn insert_plain(&mut self, definition: &Definition) {
-        match definition {
-            Definition::Source(source) => {
-                self.sources
-                    .insert(source.name.clone(), Arc::new(source.clone()));
-            }
-            Definition::Entity(entity) => {
-                self.entities.insert(entity.name.clone(), entity.clone());
-            }
-            Definition::Model(model) => {
-                self.models.push(model.clone());
-                self.models
-                    .sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
-            }
-            Definition::Deployment(deployment) => {
-                self.deployments
-                    .insert(deployment.name.clone(), deployment.clone());
-            }
-            Definition::View(_)
-            | Definition::Service(_)
-            | Definition::Monitor(..)
-            | Definition::Drop { .. } => {}
-        }
     }
 
     /// The state of all entries.

@@ -8,9 +8,10 @@ use forebay_core::source::{Column, EpochUnit};
 use forebay_core::time::timestamp_type;
 
 use super::cursor::Cursor;
-use super::grammar::{Grammar, all_behind};
+use super::grammar::all_behind;
 use super::statement::{Definition, ObjectKind, Statement, canonical_text};
 use super::text::source_slice;
+use crate::catalog::Kind;
 use crate::error::{EngineError, Location, Result};
 
 /// A column of a source with what its type says beside where it is kept.
@@ -69,7 +70,7 @@ impl Cursor<'_> {
         self.refuse_if_not_exists()?;
         let mut name = self.name(&format!("the name of the {kind}"))?;
         let definition = if create {
-            let definition = (Grammar::of(kind).clauses)(&mut self, &name)?;
+            let definition = (Kind::of(kind).clauses)(&mut self, &name)?;
             if let Definition::Model(model) = &definition {
                 name = format!("{name}/{}", model.version);
             }

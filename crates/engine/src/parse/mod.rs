@@ -32,12 +32,13 @@ pub(crate) use cursor::{Cursor, label_query, parse_query};
 pub(crate) use feature_test::{
     Cell, ExpectClause, GivenClause, GivenWords, Literal, Table, TestStatement,
 };
-pub(crate) use grammar::Grammar;
 pub(crate) use interval::{Interval, parse_interval};
 pub(crate) use query::{ident_name, plain_name, refuse_clauses, relations};
 pub(crate) use question::{Question, parse_question};
 pub use statement::ObjectKind;
-pub(crate) use statement::{Definition, ServiceStatement, Statement, ViewStatement};
+pub(crate) use statement::{
+    Definition, MonitorStatement, ServiceStatement, Statement, ViewStatement,
+};
 #[cfg(test)]
 pub(crate) use steps::Steps;
 pub(crate) use text::{DIALECT, QueryText, lower_first, position};

@@ -7,7 +7,7 @@ use forebay_core::definition::{AlertThreshold, LabelDef, MonitorDef};
 use forebay_core::time::{HOUR_US, Micros};
 
 use super::cursor::Cursor;
-use super::statement::Definition;
+use super::statement::MonitorStatement;
 use super::text::QueryText;
 use crate::error::{EngineError, Result};
 
@@ -16,7 +16,7 @@ const DEFAULT_LATENESS_US: Micros = HOUR_US;
 
 impl Cursor<'_> {
     /// Behind the name.
-    pub(super) fn monitor(&mut self, name: &str) -> Result<Definition> {
+    pub(crate) fn monitor(&mut self, name: &str) -> Result<MonitorStatement> {
         self.expect_words(&["ON", "MODEL"])?;
         let model = self.name("the model to watch")?;
         self.expect_words(&["WINDOW"])?;
@@ -33,16 +33,16 @@ impl Cursor<'_> {
         } else {
             DEFAULT_LATENESS_US
         };
-        let (labels, expression) = if self.take_word("LABELS") {
-            let (labels, expression) = self.labels()?;
-            (Some(labels), Some(expression))
+        let (labels, label) = if self.take_word("LABELS") {
+            let (labels, label) = self.labels()?;
+            (Some(labels), Some(label))
         } else {
             (None, None)
         };
         self.expect_words(&["REFERENCE", "TRAINING", "SET"])?;
         let reference = self.string("the name of the reference")?;
         let (threshold, raised_windows, of_windows) = self.alert()?;
-        let monitor = MonitorDef {
+        let def = MonitorDef {
             name: name.to_owned(),
             model,
             window_us,
@@ -53,7 +53,7 @@ impl Cursor<'_> {
             raised_windows,
             of_windows,
         };
-        Ok(Definition::Monitor(monitor, expression))
+        Ok(MonitorStatement { def, label })
     }
 
     /// `FROM source USING (columns) AS expression WITHIN INTERVAL ..`.

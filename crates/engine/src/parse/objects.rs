@@ -30,7 +30,7 @@ const SOURCE_OPTIONS: [&str; 5] = [
 
 impl Cursor<'_> {
     /// Behind the name: `(columns, WATERMARK FOR c AS c - INTERVAL ..) WITH (..)`.
-    pub(super) fn source(&mut self, name: &str) -> Result<SourceDef> {
+    pub(crate) fn source(&mut self, name: &str) -> Result<SourceDef> {
         let start = self.here();
         if let Some(fault) = name::source_fault(name) {
             return Err(EngineError::Syntax {
@@ -173,7 +173,7 @@ impl Cursor<'_> {
     }
 
     /// Behind the name: `(key columns)`.
-    pub(super) fn entity(&mut self, name: &str) -> Result<EntityDef> {
+    pub(crate) fn entity(&mut self, name: &str) -> Result<EntityDef> {
         if matches!(self.tokens(self.index(), self.index() + 2), [a, b] if a.token == Token::LParen && b.token == Token::RParen)
         {
             return Err(self.syntax(format!(
@@ -189,7 +189,7 @@ impl Cursor<'_> {
     }
 
     /// Behind the name: `ENTITY e [TTL INTERVAL ..] AS SELECT ..`.
-    pub(super) fn view(&mut self) -> Result<ViewStatement> {
+    pub(crate) fn view(&mut self) -> Result<ViewStatement> {
         self.expect_words(&["ENTITY"])?;
         let entity = self.name("the entity that the view belongs to")?;
         let ttl_us = if self.take_word("TTL") {

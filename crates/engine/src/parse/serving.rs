@@ -12,7 +12,7 @@ use crate::error::{EngineError, Result};
 
 impl Cursor<'_> {
     /// Behind the name: `(request columns) AS SELECT .. FROM request LEFT JOIN ..`.
-    pub(super) fn service(&mut self) -> Result<ServiceStatement> {
+    pub(crate) fn service(&mut self) -> Result<ServiceStatement> {
         let columns = self.list(|cursor| Ok((cursor.here(), cursor.column()?)))?;
         let request = distinct_columns(columns)?;
         self.expect_words(&["AS"])?;
@@ -23,7 +23,7 @@ impl Cursor<'_> {
     }
 
     /// Behind the name: `VERSION n FROM 'path' FEATURES service`.
-    pub(super) fn model(&mut self, name: &str) -> Result<ModelDef> {
+    pub(crate) fn model(&mut self, name: &str) -> Result<ModelDef> {
         self.expect_words(&["VERSION"])?;
         let at = self.here();
         let version = self.whole_number("the model's version")?;
@@ -51,7 +51,7 @@ impl Cursor<'_> {
 
     /// Behind the name: `[USING MODEL m] ON source INTO TOPIC '..' [CARRY (..)] [STICKY BY (..)]
     /// ROUTE ..`.
-    pub(super) fn deployment(&mut self, name: &str) -> Result<DeploymentDef> {
+    pub(crate) fn deployment(&mut self, name: &str) -> Result<DeploymentDef> {
         let model = if self.take_word("USING") {
             self.expect_words(&["MODEL"])?;
             self.name("the model that it serves")?

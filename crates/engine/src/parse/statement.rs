@@ -61,7 +61,7 @@ pub(crate) enum Definition {
     Service(ServiceStatement),
     Model(ModelDef),
     Deployment(DeploymentDef),
-    Monitor(MonitorDef, Option<QueryText>),
+    Monitor(MonitorStatement),
     Drop { if_exists: bool },
 }
 
@@ -78,6 +78,13 @@ pub(crate) struct ViewStatement {
 pub(crate) struct ServiceStatement {
     pub(crate) request: Vec<Column>,
     pub(crate) body: QueryText,
+}
+
+/// `CREATE MONITOR`: what it says, and the expression of its label.
+#[derive(Debug, Clone)]
+pub(crate) struct MonitorStatement {
+    pub(crate) def: MonitorDef,
+    pub(crate) label: Option<QueryText>,
 }
 
 /// Tokens joined by one space, unquoted words in lower case, quotes inside of quotes doubled, so

@@ -190,7 +190,11 @@ fn models_deployments_and_monitors_are_complete_after_parsing() {
     let monitor = one("CREATE MONITOR m ON MODEL late WINDOW INTERVAL '7' DAY
          LABELS FROM arrivals USING (id) AS arr_delay > 15 AND (n IS NULL OR n < 3) WITHIN INTERVAL '1' DAY
          REFERENCE TRAINING SET 'q1' ALERT WHEN PSI > 0.25 FOR 2 OF 3 WINDOWS");
-    let Definition::Monitor(monitor, Some(_)) = monitor.definition else {
+    let Definition::Monitor(MonitorStatement {
+        def: monitor,
+        label: Some(_),
+    }) = monitor.definition
+    else {
         panic!("a monitor with a label")
     };
     assert_eq!(

@@ -2,9 +2,8 @@
 //! that a client has made of files. An answer is data, facts and tables of JSON values, which
 //! travels from server to client as it is; whoever prints it need not know what an object is.
 //!
-//! `describe` has what is told of each kind, `explain` how a view is computed.
+//! `kinds` has what is told of each kind, `explain` how a view is computed.
 
-mod describe;
 mod explain;
 mod table;
 #[cfg(test)]
@@ -13,14 +12,16 @@ mod words;
 
 use serde_json::Value as Json;
 
-use super::inner::{Entry, Key};
-use super::references::references;
+use super::inner::{Entry, Inner, Key};
+use super::kinds::Kind;
+use super::references::Reference;
 use super::{Catalog, ObjectKind};
 use crate::error::{EngineError, Result, listed};
-use crate::parse::{Grammar, Question, parse_question};
-use describe::describe;
+use crate::parse::{Question, parse_question};
 use explain::explain;
+pub(super) use table::names;
 pub use table::{Answer, AnswerTable};
+pub(super) use words::{length, window};
 
 impl Catalog {
     /// The answer to `statement`: SHOW, DESCRIBE or EXPLAIN.
@@ -46,7 +47,7 @@ impl Catalog {
     fn show(&self, kind: ObjectKind) -> Answer {
         let mut table = AnswerTable::new(&many(kind), &["name", "version"]);
         for ((_, name), entry) in self.entries_of(kind) {
-            let facts = describe(&self.inner, entry).facts;
+            let facts = told(&self.inner, entry).facts;
             if table.rows.is_empty() {
                 table
                     .columns
@@ -86,7 +87,7 @@ impl Catalog {
 
     fn describe(&self, kind: Option<ObjectKind>, name: &str) -> Result<Answer> {
         let (key, entry) = self.find(kind, name)?;
-        let Answer { facts, mut tables } = describe(&self.inner, entry);
+        let Answer { facts, mut tables } = told(&self.inner, entry);
         let state = &entry.state;
         let mut all = vec![
             ("kind".to_owned(), Json::from(key.0.to_string())),
@@ -109,8 +110,8 @@ impl Catalog {
     fn users_of(&self, key: &Key) -> Result<AnswerTable> {
         let mut table = AnswerTable::new("used by", &["kind", "name"]);
         for (user, entry) in &self.inner.entries {
-            let references = references(&entry.statement)?;
-            let names = |r: &super::references::Reference| (r.kind, &r.name) == (key.0, &key.1);
+            let references = entry.statement.references()?;
+            let names = |r: &Reference| (r.kind, &r.name) == (key.0, &key.1);
             if references.iter().any(names) {
                 let row = vec![user.0.to_string().into(), user.1.as_str().into()];
                 table.rows.push(row);
@@ -163,9 +164,15 @@ impl Catalog {
     }
 }
 
+/// What is told of `entry`, beside its name, version and text.
+fn told(inner: &Inner, entry: &Entry) -> Answer {
+    let clauses = entry.statement.definition.clauses();
+    clauses.describe(&entry.state.name, inner)
+}
+
 /// How DESCRIBE names `key`.
 fn written(key: &Key) -> String {
-    let words = Grammar::of(key.0).words.join(" ");
+    let words = Kind::of(key.0).words.join(" ");
     match key.1.split_once('/') {
         Some((name, version)) if key.0 == ObjectKind::Model => {
             format!("DESCRIBE {words} {name} VERSION {version}")
@@ -176,9 +183,9 @@ fn written(key: &Key) -> String {
 
 /// What many objects of `kind` are called.
 fn many(kind: ObjectKind) -> String {
-    let grammar = Grammar::of(kind);
-    match grammar.name.rsplit_once(' ') {
-        Some((before, _)) => format!("{before} {}", grammar.plural.to_lowercase()),
-        None => grammar.plural.to_lowercase(),
+    let row = Kind::of(kind);
+    match row.name.rsplit_once(' ') {
+        Some((before, _)) => format!("{before} {}", row.plural.to_lowercase()),
+        None => row.plural.to_lowercase(),
     }
 }

@@ -7,7 +7,7 @@ use forebay_core::time::Micros;
 use forebay_core::view::Window;
 
 /// A length of time in words.
-pub(super) fn length(micros: Micros) -> String {
+pub(in crate::catalog) fn length(micros: Micros) -> String {
     let length = Duration::from_micros(micros.unsigned_abs());
     let (seconds, rest) = (length.as_secs(), length.subsec_micros());
     let (count, unit) = match seconds {
@@ -25,7 +25,7 @@ pub(super) fn length(micros: Micros) -> String {
 }
 
 /// A window in words.
-pub(super) fn window(window: Window) -> String {
+pub(in crate::catalog) fn window(window: Window) -> String {
     match window {
         Window::Lifetime => "over everything up to now".to_owned(),
         Window::Range { preceding_us } => format!("over {}", length(preceding_us)),

@@ -7,16 +7,16 @@ use crate::catalog::compiled::Compiled;
 use crate::catalog::state::ObjectState;
 
 /// Which version of an object to make.
-pub(super) struct Identity {
-    pub(super) version: u32,
-    pub(super) view_id: Option<ViewId>,
+pub(in crate::catalog) struct Identity {
+    pub(in crate::catalog) version: u32,
+    pub(in crate::catalog) view_id: Option<ViewId>,
     /// As the state keeps it.
-    pub(super) digest: String,
+    pub(in crate::catalog) digest: String,
 }
 
 impl Identity {
     /// The one that `object` was saved with.
-    pub(super) fn of(object: &ObjectState) -> Self {
+    pub(in crate::catalog) fn of(object: &ObjectState) -> Self {
         Self {
             version: object.version,
             view_id: object.view_id,
@@ -27,14 +27,14 @@ impl Identity {
 
 /// A digest of a statement's meaning, and what was compiled when it had that.
 #[derive(Clone, Copy)]
-pub(super) struct Meaning<'a> {
-    pub(super) digest: &'a str,
-    pub(super) saved: Option<&'a Compiled>,
+pub(in crate::catalog) struct Meaning<'a> {
+    pub(in crate::catalog) digest: &'a str,
+    pub(in crate::catalog) saved: Option<&'a Compiled>,
 }
 
 impl<'a> Meaning<'a> {
     /// Of nothing that was saved.
-    pub(super) fn new(digest: &'a str) -> Self {
+    pub(in crate::catalog) fn new(digest: &'a str) -> Self {
         Self {
             digest,
             saved: None,

@@ -106,11 +106,11 @@ impl Sample {
 
 /// What is said of something that was tried.
 #[derive(Debug, Default)]
-pub(super) struct Proof {
+pub(in crate::catalog) struct Proof {
     /// Why it is refused.
-    pub(super) refused: Option<String>,
+    pub(in crate::catalog) refused: Option<String>,
     /// What it cannot do on a row of defaults.
-    pub(super) warnings: Vec<String>,
+    pub(in crate::catalog) warnings: Vec<String>,
 }
 
 impl Proof {
@@ -144,7 +144,7 @@ impl Proof {
     }
 
     /// Of a view.
-    pub(super) fn of_view(view: &View) -> Self {
+    pub(in crate::catalog) fn of_view(view: &View) -> Self {
         Self::of(|sample| {
             let source: &SourceDef = view.source();
             let rows = sample.batch(&source.schema(), Some(source.time_column))?;
@@ -166,7 +166,10 @@ impl Proof {
     }
 
     /// Of a service.
-    pub(super) fn of_service(service: &dyn CompiledService, request: &SchemaRef) -> Self {
+    pub(in crate::catalog) fn of_service(
+        service: &dyn CompiledService,
+        request: &SchemaRef,
+    ) -> Self {
         Self::of(|sample| {
             let request = sample.batch(request, None)?;
             let views = service.views().iter();
@@ -177,7 +180,7 @@ impl Proof {
     }
 
     /// Of a monitor's label over rows of `source`.
-    pub(super) fn of_label(label: &dyn CompiledLabel, source: &SourceDef) -> Self {
+    pub(in crate::catalog) fn of_label(label: &dyn CompiledLabel, source: &SourceDef) -> Self {
         Self::of(|sample| {
             let rows = sample.batch(&source.schema(), Some(source.time_column))?;
             match label.evaluate(&rows) {

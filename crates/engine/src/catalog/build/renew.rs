@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use super::Builder;
 use super::identity::{Identity, Meaning};
 use crate::catalog::inner::{Entry, Inner};
-use crate::catalog::references::references;
 use crate::error::Result;
 use crate::parse::ObjectKind;
 
@@ -42,7 +41,8 @@ fn is_renewed(entry: &Entry, views: &BTreeSet<String>) -> Result<bool> {
     let statement = &entry.statement;
     Ok(match statement.kind {
         ObjectKind::View => views.contains(&statement.name),
-        ObjectKind::Service => references(statement)?
+        ObjectKind::Service => statement
+            .references()?
             .iter()
             .any(|r| r.kind == ObjectKind::View && views.contains(&r.name)),
         _ => false,

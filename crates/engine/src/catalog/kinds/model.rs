@@ -1,0 +1,43 @@
+//! `CREATE MODEL`: one version of a model, and the feature service that it reads.
+
+use forebay_core::definition::ModelDef;
+use serde_json::json;
+
+use super::{Clauses, Kind};
+use crate::catalog::answer::Answer;
+use crate::catalog::inner::Inner;
+use crate::catalog::references::Reference;
+use crate::error::Result;
+use crate::parse::{Definition, ObjectKind, Statement};
+
+pub(super) const KIND: Kind = Kind {
+    kind: ObjectKind::Model,
+    words: &["MODEL"],
+    plural: "MODELS",
+    name: "model",
+    clauses: |cursor, name| Ok(Definition::Model(cursor.model(name)?)),
+};
+
+impl Clauses for ModelDef {
+    fn references(&self, statement: &Statement) -> Result<Vec<Reference>> {
+        let service = Reference::of(ObjectKind::Service, &self.service, statement);
+        Ok(vec![service])
+    }
+
+    fn insert(&self, inner: &mut Inner) {
+        inner.models.push(self.clone());
+        let models = &mut inner.models;
+        models.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
+    }
+
+    fn describe(&self, _name: &str, _inner: &Inner) -> Answer {
+        Answer::of(
+            [
+                ("model_version", json!(self.version)),
+                ("directory", json!(self.path)),
+                ("features", json!(self.service)),
+            ],
+            Vec::new(),
+        )
+    }
+}
