@@ -8,6 +8,7 @@ import json
 import uuid
 
 import pyarrow as pa
+import pyarrow.flight as flight
 import pytest
 
 from conftest import run_binary, wait_for
@@ -154,3 +155,20 @@ def test_doctor_reads_the_records_of_each_format(formats, kafka, tmp_path):
                           "--records", "1", check=False, timeout=120)
         assert done.returncode == 0 and "1 are rows" in done.stdout, done.stdout
         assert ("skipped: more (1)" in done.stdout) == (name == "arrow"), done.stdout
+
+
+def test_pushed_rows_become_records_of_their_source_s_format(formats):
+    server, _, _ = formats
+    pushed = [event("pushed", 0.25, 5, True, 6), event('push;ed "it\n"', None, None, None, 7)]
+    schema = pa.schema(list(zip(COLUMNS, TYPES)))
+    rows = pa.RecordBatch.from_pylist(pushed, schema)
+    for name in FORMATS:
+        writer, reader = server.client.flight.do_put(flight.FlightDescriptor.for_path("source", f"s_{name}"), schema)
+        writer.write_batch(rows)
+        writer.done_writing()
+        assert reader.read() is not None
+        writer.close()
+    expected = {"events": 1, "total": 0.25, "visits": 5, "member": True, "last": 0.25}
+    for name in FORMATS:
+        wait_for(lambda: features(server, name, "pushed") == expected, lambda: f"the row pushed as {name}: {letters(server, name)}")
+        wait_for(lambda: features(server, name, pushed[1]["name"])["events"] == 1, f"the second row pushed as {name}")
