@@ -61,8 +61,8 @@ fn planned_type(data_type: &DataType) -> Result<Option<Type>, Refusal> {
     }
     planned(data_type).map(Some).ok_or_else(|| {
         Refusal::new(format!(
-            "values of type {data_type} are not supported in expressions; write BIGINT, DOUBLE, VARCHAR, BOOLEAN or \
-             TIMESTAMP"
+            "values of type {data_type} are not supported in expressions; write BIGINT, DOUBLE, VARCHAR, BOOLEAN, \
+             DATE or TIMESTAMP"
         ))
     })
 }
@@ -283,7 +283,7 @@ impl<'a> Lowering<'a> {
             return self.cast(typed, to, false);
         }
         let is_constant = self.builder.constant(typed.slot).is_some();
-        if (from, to) == (Type::Text, Type::Timestamp) && is_constant {
+        if from == Type::Text && matches!(to, Type::Date | Type::Timestamp) && is_constant {
             return self.cast(typed, to, false);
         }
         let text = self.text(typed);
@@ -400,8 +400,8 @@ impl<'a> Lowering<'a> {
                 typed.of == Some(Type::Text) && self.builder.constant(typed.slot).is_some()
             };
             match (left, right) {
-                (Type::Timestamp, Type::Text) if constant_text(value) => continue,
-                (Type::Text, Type::Timestamp) if constant_text(&found) => {
+                (Type::Date | Type::Timestamp, Type::Text) if constant_text(value) => continue,
+                (Type::Text, Type::Date | Type::Timestamp) if constant_text(&found) => {
                     common = Some(*value);
                     continue;
                 }
