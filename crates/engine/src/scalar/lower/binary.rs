@@ -309,9 +309,15 @@ pub(in crate::scalar) fn refused_types(
             || dated(right, left);
         return (!fits).then(|| {
             let (l, r) = (left.sql(), right.sql());
-            let cast = if right == Type::Text { l } else { r };
+            let remedy = match (left, right) {
+                (Type::Date, of) | (of, Type::Date) if is_number(of) => {
+                    "DATE '2024-05-01', or a date with days, as in DATE '1970-01-01' + 1".to_owned()
+                }
+                (_, Type::Text) => format!("CAST(.. AS {l})"),
+                _ => format!("CAST(.. AS {r})"),
+            };
             Refusal::new(format!(
-                "{text}: {l} is compared with {r}, and neither is cast without being asked; write CAST(.. AS {cast})"
+                "{text}: {l} is compared with {r}, and neither is cast without being asked; write {remedy}"
             ))
         });
     }

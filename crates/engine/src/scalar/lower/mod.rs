@@ -313,12 +313,13 @@ impl<'a> Lowering<'a> {
         if !casts::exists(from, to) {
             let text = self.text(typed);
             let (from, wanted) = (from.sql(), to.sql());
-            let remedy = if typed.of == Some(Type::Duration) {
-                format!(
+            let remedy = match (typed.of, to) {
+                (Some(Type::Duration), _) => format!(
                     "extract(epoch FROM {text}) are its seconds, CAST({text} AS BIGINT) its microseconds"
-                )
-            } else {
-                "CAST to BIGINT, DOUBLE or VARCHAR".to_owned()
+                ),
+                (Some(Type::Date), _) => format!("{} - DATE '1970-01-01', its days", operand(text)),
+                (_, Type::Date) => format!("CAST(CAST({text} AS TIMESTAMP) AS DATE)"),
+                _ => "CAST to BIGINT, DOUBLE or VARCHAR".to_owned(),
             };
             return Err(Refusal::new(format!(
                 "{text} is {from}, which has no cast to {wanted}; write {remedy}"
