@@ -2,7 +2,7 @@
 out: right, refused clearly, or what is wrong with it.
 
 A row of constructs.txt is a name, and below it, indented: one line `kind: SQL`; `= a | b | c`, the values of the feature at the three
-spine rows (numbers, "texts", null, NaN, Infinity, error); `! word; this/or that`, what a refusal must name. A row with both may be
+spine rows (numbers, "texts", DATE 2024-01-15, null, NaN, Infinity, error); `! word; this/or that`, what a refusal must name. A row with both may be
 either. `feature: NAME` is the feature to look at where it is not f. In SQL `\\n` is a line's end and `{300 times X}` repeats X.
 
 Kinds: `f` a feature over tx with the windows ever, h (an hour) and d (a day); `over` what follows PARTITION BY and ORDER BY; `length`
@@ -128,6 +128,8 @@ def parse(text: str) -> list[Row]:
 
 def value(word: str) -> Any:
     """An expected value."""
+    if word.startswith("DATE "):
+        return datetime.date.fromisoformat(word.removeprefix("DATE "))
     return "error" if word == "error" else json.loads(word)
 
 

@@ -296,7 +296,7 @@ def test_a_file_whose_columns_have_the_types_that_are_named_is_replayed(server, 
                                   (pa.array([1.5]), raw, "column `visits` has type Binary")):
         done = replayed(amount, visits)
         assert done.returncode == 2 and words in done.stderr, done
-        assert "cannot hold: use VARCHAR, DOUBLE, BIGINT, INTEGER, BOOLEAN or TIMESTAMP" in done.stderr, done
+        assert "cannot hold: use VARCHAR, DOUBLE, BIGINT, INTEGER, BOOLEAN, DATE or TIMESTAMP" in done.stderr, done
     assert replayed(money.cast(pa.float64()), pa.array([2], pa.uint64())).returncode == 0
     is_there_once(server, "ann", "filed")
     assert features(server, "ann", "filed") == {"events": 1, "total": 1.5, "shares": 5}

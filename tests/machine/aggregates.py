@@ -8,7 +8,7 @@ from typing import Any, Callable
 
 import values
 from rules import Rules
-from values import BIGINT, BOOLEAN, DOUBLE, INTEGER, NAN, VARCHAR, Fault, compare
+from values import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, NAN, VARCHAR, Fault, compare
 
 
 def present(rows: list) -> list:
@@ -217,7 +217,7 @@ def bigint(kind: str) -> str:
 
 ANY = tuple((kind,) for kind in values.TYPES)
 NUMBERS = ((INTEGER,), (BIGINT,), (DOUBLE,))
-BY = tuple((kind, by) for kind in (VARCHAR, BIGINT) for by in (BIGINT, DOUBLE))
+BY = tuple((kind, by) for kind in (VARCHAR, BIGINT, DATE) for by in (BIGINT, DOUBLE, DATE))
 
 AGGREGATES = {
     "count(*)": Definition(((),), bigint, count_all, ("count(*)",)),

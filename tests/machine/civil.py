@@ -12,9 +12,25 @@ SECOND = 1_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+EPOCH = datetime.date(1970, 1, 1).toordinal()
 ZONES = ("America/New_York", "Europe/Berlin", "Asia/Kolkata", "UTC", "Asia/Tokyo")
 # Between these all systems know the same rules of zones.
 ZONE_YEARS = (1907, 2036)
+
+
+def midnight(day: datetime.date) -> int:
+    """The instant that a date begins with."""
+    return (day.toordinal() - EPOCH) * DAY
+
+
+def day_at(at: int) -> datetime.date | None:
+    """The date that an instant lies in; None beyond the years 1 to 9999."""
+    return ordinal(at // DAY + EPOCH)
+
+
+def ordinal(number: int) -> datetime.date | None:
+    """The date of an ordinal; None where there is none."""
+    return datetime.date.fromordinal(number) if 1 <= number <= datetime.date.max.toordinal() else None
 
 
 def date_of(days: int) -> tuple[int, int, int]:

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tree import Case
-from values import BIGINT, BOOLEAN, DOUBLE, INTEGER, TIMESTAMP, VARCHAR
+from values import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, TIMESTAMP, VARCHAR
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LOWERINGS = ("probe", "batch")
 TIMEOUT_S = 120
 ARROW = {VARCHAR: pa.string(), BIGINT: pa.int64(), INTEGER: pa.int32(), DOUBLE: pa.float64(), BOOLEAN: pa.bool_(),
-         TIMESTAMP: pa.timestamp("us", "UTC")}
+         DATE: pa.date32(), TIMESTAMP: pa.timestamp("us", "UTC")}
 
 
 @dataclasses.dataclass

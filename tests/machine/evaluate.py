@@ -4,10 +4,12 @@ as exceptions that only the row that reaches them has.
 `compiled` turns a tree into a closure once; a row is whatever the scope's getters read.
 """
 
+import datetime
 import math
 import re
 from typing import Any, Callable
 
+import civil
 import functions
 import values
 from rules import Rules
@@ -24,6 +26,7 @@ COMPARISONS: dict[str, Callable[[int], bool]] = {
 ARITHMETIC = ("+", "-", "*", "/", "%")
 DECIMAL_INTEGER = re.compile(r"[+-]?[0-9]+")
 DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 NO_NUMBERS = {"nan": values.NAN, **{f"{sign}{word}": -values.INFINITY if sign == "-" else values.INFINITY
                                     for sign in ("", "+", "-") for word in ("inf", "infinity")}}
 BOOLEANS = {True: ("true", "yes", "on", "1"), False: ("false", "no", "off", "0")}
@@ -64,6 +67,8 @@ class Compiler:
             return lazy(node, args)
         if name in COMPARISONS:
             test = COMPARISONS[name]
+            if {arg.type for arg in node.args} == {"DATE", "TIMESTAMP"}:
+                return self.binary(args, lambda a, b: test(compare(*map(moment, (a, b)))))
             return self.binary(args, lambda a, b: test(compare(a, b)))
         if name in ARITHMETIC:
             kind = functions.result_type(name, [arg.type for arg in node.args], self.rules)
@@ -263,6 +268,15 @@ class Compiler:
                 return str(found)
             case "DOUBLE", ("INTEGER" | "BIGINT"):
                 return self.whole(found, target)
+            case "DATE", "VARCHAR":
+                return found.isoformat()
+            case "DATE", "TIMESTAMP":
+                return civil.midnight(found)
+            case "TIMESTAMP", "DATE":
+                day = civil.day_at(found)
+                if day is None:
+                    raise Fault("cast", f"{found} to DATE")
+                return day
             case "VARCHAR", _:
                 return self.read(found.strip(WHITE) if self.rules.cast_of_text_is_lenient else found, target)
             case "TIMESTAMP", "BIGINT":
@@ -281,6 +295,11 @@ class Compiler:
             # One that is too large has no double.
             if DECIMAL.fullmatch(text) and math.isfinite(float(text)):
                 return float(text)
+        if target == "DATE" and ISO_DATE.fullmatch(text):
+            try:
+                return datetime.date.fromisoformat(text)
+            except ValueError as why:
+                raise Fault("cast", f"'{text}' to DATE") from why
         if target == "BOOLEAN" and text:
             for value, words in BOOLEANS.items():
                 if any(self.is_word(text.lower(), word) for word in words):
@@ -304,6 +323,11 @@ class Compiler:
         if not low <= found <= high:
             raise Fault("cast", f"{found} to {target}")
         return found
+
+
+def moment(value: Any) -> int:
+    """A DATE as its midnight; a TIMESTAMP as it is."""
+    return civil.midnight(value) if isinstance(value, datetime.date) else value
 
 
 def checked(value: Any) -> Any:

@@ -2,17 +2,21 @@
 rarely and often behind a guard (AND, OR, CASE, nullif, FILTER), since that is where engines part.
 """
 
+import datetime
 import random
 from typing import Any, Callable
 
 import functions
 from rules import Rules
 from tree import Call, CaseWhen, Cast, Column, Literal, literal
-from values import BIGINT, BOOLEAN, DOUBLE, INTEGER, INTERVAL, TIMESTAMP, VARCHAR
+from values import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, INTERVAL, TIMESTAMP, VARCHAR
 
 SMALL = (-7, -2, -1, 0, 1, 2, 3, 5, 10, 60, 100)
 DOUBLES = (-2.5, -1.0, 0.0, 0.25, 0.5, 1.0, 1.5, 3.0, 10.0, 100.0, 0.1)
 TEXTS = ("", "a", "b", "abc", "a b", "5", "-12", "x", "ab,c", "Éa", "buy", "sell", "1.5", "a'b", "true")
+DATES = tuple(datetime.date(*parts) for parts in ((1969, 12, 31), (1970, 1, 1), (2000, 2, 29), (2024, 5, 1), (2034, 12, 31)))
+ODD_DATES = (datetime.date.min, datetime.date.max)
+DATE_TEXTS = ("2024-05-01", " 1970-01-01", "2023-02-29", "0000-01-01", "9999-12-31", "2024-5-1", "2024-05-01 00:00:00")
 COMPARED = ("=", "<>", "<", "<=", ">", ">=")
 
 
@@ -43,6 +47,9 @@ class Generator:
                 return literal(rng.choice((float("nan"), float("inf"), -float("inf"), 1e308, 5e-324, 1e16)) if odd else rng.choice(DOUBLES))
             case "VARCHAR":
                 return literal(rng.choice(TEXTS))
+            case "DATE":
+                odd = self.wild and rng.random() < 0.05
+                return Literal(DATE, rng.choice(ODD_DATES if odd else DATES))
             case "TIMESTAMP":
                 return Literal(TIMESTAMP, rng.choice((0, 951_782_400_000_000, 1_700_000_000_123_456, -86_400_000_001)))
         raise AssertionError(kind)
@@ -126,10 +133,12 @@ class Generator:
 
     def cast(self, kind: str, depth: int) -> Any:
         sources = {BOOLEAN: (BIGINT,), INTEGER: (BOOLEAN,), BIGINT: (INTEGER, BOOLEAN, TIMESTAMP), DOUBLE: (BIGINT, INTEGER),
-                   VARCHAR: (BIGINT, BOOLEAN), TIMESTAMP: ()}[kind]
-        failing = {BOOLEAN: (VARCHAR,) if self.new else (), INTEGER: (BIGINT, DOUBLE, VARCHAR), BIGINT: (DOUBLE, VARCHAR), DOUBLE: (VARCHAR,)}.get(kind, ())
+                   VARCHAR: (BIGINT, BOOLEAN, DATE), DATE: (TIMESTAMP,), TIMESTAMP: (DATE,)}[kind]
+        failing = {BOOLEAN: (VARCHAR,) if self.new else (), INTEGER: (BIGINT, DOUBLE, VARCHAR), BIGINT: (DOUBLE, VARCHAR), DOUBLE: (VARCHAR,), DATE: (VARCHAR,)}.get(kind, ())
         attempt = bool(failing) and self.rng.random() < 0.3
         if attempt or (failing and self.wild and self.rng.random() < 0.3):
+            if kind == DATE and self.rng.random() < 0.7:
+                return Cast(kind, literal(self.rng.choice(DATE_TEXTS)), attempt)
             return Cast(kind, self.make(self.rng.choice(failing), depth - 1), attempt)
         if not sources:
             return self.atom(kind)
@@ -140,7 +149,7 @@ class Generator:
         otherwise = None if rng.random() < 0.25 else self.make(kind, depth - 1)
         count = rng.choice((1, 1, 2, 3))
         if rng.random() < 0.3:
-            over = rng.choice((BIGINT, DOUBLE, VARCHAR))
+            over = rng.choice((BIGINT, DOUBLE, VARCHAR, DATE))
             arms = tuple((self.make(over, 0), self.make(kind, depth - 1)) for _ in range(count))
             return CaseWhen(kind, self.make(over, depth - 1), arms, otherwise)
         arms = tuple((self.boolean(depth - 1), self.make(kind, depth - 1)) for _ in range(count))
@@ -158,13 +167,13 @@ class Generator:
         if roll < 0.33 and self.wild:
             return self.guarded(depth)
         if roll < 0.40:
-            kind = rng.choice((BIGINT, DOUBLE, VARCHAR, BOOLEAN, TIMESTAMP))
+            kind = rng.choice((BIGINT, DOUBLE, VARCHAR, BOOLEAN, DATE, TIMESTAMP))
             return Call(BOOLEAN, rng.choice(("is null", "is not null")), (self.make(kind, depth - 1),))
         if roll < 0.44:
             return Call(BOOLEAN, rng.choice(("is true", "is not false")), (self.boolean(depth - 1),))
         if roll < 0.55:
             return self.function(BOOLEAN, depth)
-        kind = rng.choice((BIGINT, BIGINT, DOUBLE, DOUBLE, VARCHAR, TIMESTAMP, INTEGER))
+        kind = rng.choice((BIGINT, BIGINT, DOUBLE, DOUBLE, VARCHAR, DATE, TIMESTAMP, INTEGER))
         if roll < 0.62:
             items = tuple(self.constant(kind) for _ in range(rng.choice((1, 2, 3, 4, 6))))
             return Call(BOOLEAN, rng.choice(("in", "not in")), (self.make(kind, depth - 1), *items))
@@ -173,6 +182,8 @@ class Generator:
         if roll < 0.71:
             return Call(BOOLEAN, "is distinct from", (self.make(kind, depth - 1), self.make(kind, depth - 1)))
         other = rng.choice((BIGINT, DOUBLE)) if kind in (BIGINT, DOUBLE) and rng.random() < 0.15 else kind
+        if kind == DATE and rng.random() < 0.2:
+            other = TIMESTAMP
         return Call(BOOLEAN, rng.choice(COMPARED), (self.make(kind, depth - 1), self.make(other, depth - 1)))
 
     def guarded(self, depth: int) -> Any:

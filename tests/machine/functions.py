@@ -4,6 +4,7 @@ which, and how the generator picks constants for it. Lazy and NULL-aware ones ar
 Everything is written here or in Python's standard library (re, hashlib); DuckDB is asked for nothing so far.
 """
 
+import datetime
 import fractions
 import functools
 import hashlib
@@ -14,7 +15,7 @@ from typing import Any, Callable
 import civil
 import values
 from rules import Rules
-from values import BIGINT, BOOLEAN, DOUBLE, INTEGER, INTERVAL, TIMESTAMP, VARCHAR, Fault
+from values import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, INTERVAL, TIMESTAMP, VARCHAR, Fault
 
 # Kinds of arguments: a type, I for either integer, N for any number, A for any type.
 INT, NUMBER = "I", "N"
@@ -343,7 +344,46 @@ def table(rules: Rules) -> list[Function]:
     for months in (1, -1, 13):
         made.append(Function(f"{months} months", (TIMESTAMP,), TIMESTAMP, (lambda by: lambda at: civil.add_months(at, by))(months),
                              f"({{}} + INTERVAL '{months}' MONTH)", weight=0.2))
+    return made + dates()
+
+
+def dates() -> list[Function]:
+    """The functions and operators of DATE; what takes a TIMESTAMP takes one as its midnight."""
+    made = [
+        Function("date plus", (DATE, BIGINT), DATE, lambda day, by: later(day, by), "({} + {})", fails=True),
+        Function("plus date", (BIGINT, DATE), DATE, lambda by, day: later(day, by), "({} + {})", fails=True, weight=0.5),
+        Function("date minus", (DATE, INTEGER), DATE, lambda day, by: later(day, -by), "({} - {})", fails=True),
+        Function("add_days", (DATE, one_of(-1, 0, 1, 30)), DATE, later, fails=True, weight=0.3),
+        Function("days between", (DATE, DATE), BIGINT, lambda a, b: a.toordinal() - b.toordinal(), "({} - {})"),
+        Function("make_date", (one_of(1, 1999, 2024, 9999, 0), one_of(1, 2, 12, 13), one_of(1, 28, 29, 31)), DATE, made_date, fails=True,
+                 weight=0.3),
+        Function("date trunc of date", (one_of(*civil.UNITS), DATE), TIMESTAMP, lambda unit, day: civil.cut(unit, civil.midnight(day)),
+                 "date_trunc({}, {})", weight=0.3),
+        Function("date and length", (DATE,), TIMESTAMP, lambda day: civil.midnight(day) + 26 * civil.HOUR, "({} + INTERVAL '1 day 2 hours')",
+                 weight=0.3),
+        Function("date and months", (DATE,), TIMESTAMP, lambda day: civil.add_months(civil.midnight(day), -1), "({} - INTERVAL '1' MONTH)",
+                 weight=0.3),
+        Function("date and time", (DATE, TIMESTAMP), INTERVAL, lambda day, at: civil.midnight(day) - at, "({} - {})", weight=0.3),
+        Function("epoch of date", (DATE,), DOUBLE, lambda day: civil.part("epoch", civil.midnight(day)), "extract(epoch from {})", weight=0.3),
+    ]
+    for name in civil.PARTS:
+        value = (lambda part: lambda day: civil.part(part, civil.midnight(day)))(name)
+        made.append(Function(f"extract {name} of date", (DATE,), BIGINT, value, f"extract({name} from {{}})", weight=0.15))
     return made
+
+
+def later(day: datetime.date, by: int) -> datetime.date:
+    found = civil.ordinal(day.toordinal() + by)
+    if found is None:
+        raise Fault("range", f"{day} + {by} days")
+    return found
+
+
+def made_date(year: int, month: int, day: int) -> datetime.date:
+    try:
+        return datetime.date(year, month, day)
+    except ValueError as why:
+        raise Fault("range", f"make_date({year}, {month}, {day})") from why
 
 
 def local_part(zone: str, at: int) -> int:

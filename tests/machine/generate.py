@@ -4,6 +4,7 @@ windows, a service with expressions over requests, and a spine that looks at win
 Logs have ties, disorder, NULLs, NaN of both signs, infinities, -0.0, extremes, duplicates, hot keys and keys without rows.
 """
 
+import datetime
 import random
 import struct
 from typing import Any
@@ -15,7 +16,7 @@ from expressions import Generator, columns_of, outermost
 from oracle import Programs, fails
 from rules import PROMISED, Rules
 from tree import Aggregate, Case, Column, Entity, Join, Layer, Service, Source, View, Window, walk
-from values import BIGINT, BOOLEAN, DOUBLE, INTEGER, TIMESTAMP, VARCHAR
+from values import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, TIMESTAMP, VARCHAR
 
 NAMES = ("a", "b", "c", "amount", "qty", "price", "flag", "word", "at2", "order", "Größe", "user id", "x y", "Mixed", "n", "m", "z", "select")
 NEGATIVE_NAN = struct.unpack(">d", bytes.fromhex("fff8000000000000"))[0]
@@ -25,7 +26,8 @@ ODD_BIGINTS = (2**63 - 1, -2**63, 2**62, 2**53 + 1, -2**53, 2**31, -2**31 - 1, 3
 ODD_INTEGERS = (2**31 - 1, -2**31, 2**30, 46_341, 3_000_000)
 WORDS = ("", "a", "b", "abc", "buy", "sell", "5", "-12", "x", "ab,c", "Éa", "1.5", "a b", " a ", "日本", "true", "A", "é", "no", "1e400",
          "99999999999999999999")
-KEY_TYPES = (VARCHAR, VARCHAR, BIGINT, INTEGER, BOOLEAN, TIMESTAMP)
+KEY_TYPES = (VARCHAR, VARCHAR, BIGINT, INTEGER, BOOLEAN, DATE, TIMESTAMP)
+ODD_DATES = (datetime.date.min, datetime.date.max, datetime.date(1969, 12, 31))
 LENGTHS = (("INTERVAL '1' SECOND", SECOND), ("INTERVAL '90' SECOND", 90 * SECOND), ("INTERVAL '15' MINUTE", 15 * MINUTE),
            ("INTERVAL '1' HOUR", HOUR), ("INTERVAL '1 hour'", HOUR), ("INTERVAL '1 day 12 hours'", 36 * HOUR),
            ("INTERVAL '1' DAY", DAY), ("INTERVAL '0.5' HOUR", HOUR // 2), ("INTERVAL '7' DAY", 7 * DAY), ("INTERVAL '30' DAY", 30 * DAY),
@@ -83,10 +85,15 @@ class Maker:
                 return [True, False]
             case "VARCHAR":
                 return rng.sample(("a", "b", "", "Éa", "a\x00b", "long key " * 5, "'q'", "日本"), count)
+            case "DATE":
+                return [self.day() for _ in range(count)]
             case "TIMESTAMP":
                 return [self.start + number * HOUR for number in range(count)]
         extremes = [2**31 - 1, -2**31] if kind == INTEGER else [2**63 - 1, -2**63]
         return rng.sample([0, 1, 2, 3, -1, *extremes], count)
+
+    def day(self) -> datetime.date:
+        return datetime.date(1970, 1, 1) + datetime.timedelta(days=self.start // DAY + self.rng.randint(-2, 40))
 
     def instant(self) -> int:
         return self.start + self.rng.randrange(0, self.span + 1) // self.grid * self.grid
@@ -95,7 +102,7 @@ class Maker:
         rng = self.rng
         names = rng.sample(NAMES, rng.randint(3, 8))
         taken = {name for key, _ in keys for name in (key, key.removesuffix(" in log"))}
-        kinds = [BIGINT, DOUBLE, rng.choice((VARCHAR, BOOLEAN)), *(rng.choice((INTEGER, BIGINT, DOUBLE, VARCHAR, BOOLEAN, TIMESTAMP)) for _ in names)]
+        kinds = [BIGINT, DOUBLE, rng.choice((VARCHAR, BOOLEAN)), *(rng.choice((INTEGER, BIGINT, DOUBLE, VARCHAR, BOOLEAN, DATE, TIMESTAMP)) for _ in names)]
         plain = [(name, kind, rng.random() < 0.7) for name, kind in zip(names, kinds) if name not in taken]
         columns = [*((name, kind, rng.random() < 0.3) for name, kind in keys), *plain, ("ts", TIMESTAMP, False)]
         moods = {name: "plain" if self.options.tame else rng.choice(("plain", "plain", "plain", "mixed", "odd")) for name, _, _ in columns}
@@ -138,6 +145,8 @@ class Maker:
                 return rng.choice(ODD_DOUBLES) if odd else rng.randint(-40, 40) / 4 if rng.random() < 0.6 else rng.gauss(0, 1000)
             case "VARCHAR":
                 return rng.choice(WORDS)
+            case "DATE":
+                return rng.choice(ODD_DATES) if odd else self.day()
         return self.instant() + rng.choice((0, 1, -1, DAY))
 
     # --- Views -------------------------------------------------------------------------------------------------------------------
@@ -188,7 +197,7 @@ class Maker:
             if name not in fixed and name not in fixed.values() and rng.random() < 0.7:
                 items.append((name, Column(kind, name)))
         for _ in range(rng.randint(1, 3)):
-            value = made.make(rng.choice((BIGINT, DOUBLE, VARCHAR, BOOLEAN)), 2)
+            value = made.make(rng.choice((BIGINT, DOUBLE, VARCHAR, BOOLEAN, DATE)), 2)
             self.inner += 1
             items.append((f"y{self.inner}", value))
         return Layer(tuple(items), made.boolean(2) if rng.random() < 0.25 else None, form)
@@ -221,7 +230,7 @@ class Maker:
 
     def feature(self, pre: Generator, windows: list, entity: Entity) -> tuple:
         rng = self.rng
-        kind = rng.choice((BIGINT, BIGINT, DOUBLE, DOUBLE, DOUBLE, BOOLEAN, VARCHAR, INTEGER, TIMESTAMP))
+        kind = rng.choice((BIGINT, BIGINT, DOUBLE, DOUBLE, DOUBLE, BOOLEAN, VARCHAR, INTEGER, DATE, TIMESTAMP))
         value = self.aggregate(pre, windows, kind)
         if rng.random() < 0.35:
             own = columns_of([*entity.keys, ("ts", TIMESTAMP)], rng)
@@ -264,7 +273,7 @@ class Maker:
             pool.setdefault(kind, []).append(Column(kind, name, "request"))
         made = self.generator(lambda kind: rng.choice(pool[kind]) if kind in pool else None)
         for number in range(rng.randint(0, 3)):
-            kind = rng.choice((BIGINT, DOUBLE, BOOLEAN, VARCHAR))
+            kind = rng.choice((BIGINT, DOUBLE, BOOLEAN, VARCHAR, DATE))
             items.append((f"e{number}", self.sound_item(lambda: made.make(kind, 3))))
         if rng.random() < 0.3:
             items.append(("e_last", self.sound_item(lambda: outermost(rng, self.options.rules, made.make(DOUBLE, 1)))))
@@ -287,7 +296,7 @@ class Maker:
             if roll < 0.03:
                 return None
             if roll < 0.08:
-                return {VARCHAR: "nobody", BOOLEAN: True, TIMESTAMP: 7}.get(kind, 77)
+                return {VARCHAR: "nobody", BOOLEAN: True, DATE: datetime.date(1970, 1, 2), TIMESTAMP: 7}.get(kind, 77)
             return rng.choice(self.pools[key])
         return self.cell(name, kind, True, "plain" if self.options.tame else "mixed")
 

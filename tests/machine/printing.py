@@ -10,7 +10,7 @@ from typing import Any
 import functions
 from rules import PROMISED
 from tree import Aggregate, Call, Case, CaseWhen, Cast, Column, Literal, Service, Source, View, Window
-from values import DOUBLE, TIMESTAMP, VARCHAR
+from values import DATE, DOUBLE, TIMESTAMP, VARCHAR
 
 PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 RESERVED = {"select", "from", "where", "order", "group", "user", "end", "case", "when", "table", "values", "window", "interval", "ts2"}
@@ -45,6 +45,8 @@ def literal(node: Literal) -> str:
         return f"CAST(NULL AS {kind})"
     if kind == VARCHAR:
         return quoted(value)
+    if kind == DATE:
+        return f"DATE '{value.isoformat()}'"
     if kind == TIMESTAMP:
         # The literal alone is of another unit.
         return f"CAST(TIMESTAMP '{instant(value)}' AS TIMESTAMP)"

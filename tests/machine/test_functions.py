@@ -2,6 +2,7 @@
 anything of the engine: this keeps the evaluator itself honest.
 """
 
+import datetime
 import pathlib
 import random
 import sys
@@ -18,12 +19,13 @@ import printing  # noqa: E402
 import values  # noqa: E402
 from rules import PROMISED  # noqa: E402
 from tree import Call, Literal, literal  # noqa: E402
-from values import BIGINT, DOUBLE, INTERVAL, TIMESTAMP, VARCHAR, Fault  # noqa: E402
+from values import BIGINT, DATE, DOUBLE, INTEGER, INTERVAL, TIMESTAMP, VARCHAR, Fault  # noqa: E402
 
 TRIES = 40
 SAMPLES = {
     DOUBLE: (0.0, -0.0, 1.5, 2.5, -2.5, 0.1, -7.25, 1234.567, values.NAN, values.INFINITY, -values.INFINITY, 1e16, 5e-324, 2.675, -1.005),
     BIGINT: (0, 1, -1, 7, -8, 2**40, 2**63 - 1, -2**63 + 1), VARCHAR: generate.WORDS,
+    INTEGER: (0, 1, -1, 366), DATE: (datetime.date(1969, 12, 31), datetime.date(2024, 2, 29), datetime.date(1, 1, 1), datetime.date(9999, 12, 31)),
     TIMESTAMP: (0, 951_782_400_000_000, 1_700_000_000_123_456, -86_400_000_001, 1_704_067_199_999_999)}
 DIFFERENCES = {
     "round": "DuckDB scales by a power of ten, which rounds twice", "sign": "DuckDB gives 0 for NaN",

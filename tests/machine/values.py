@@ -1,4 +1,5 @@
 """SQL values as Python has them, and what they mean: NULL is None, BIGINT and INTEGER are int, DOUBLE is float, VARCHAR is str,
+DATE is datetime.date,
 TIMESTAMP and INTERVAL are int microseconds. One NaN, greater than every number and equal to itself; -0.0 equals 0.0.
 
 Exact arithmetic lives here too: a double is an integer over 2^1074, sums of those are integers, and every result is rounded once,
@@ -8,9 +9,9 @@ by Python's own division of integers, which is correctly rounded.
 import fractions
 import math
 
-BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR, TIMESTAMP, INTERVAL = (
-    "BOOLEAN", "INTEGER", "BIGINT", "DOUBLE", "VARCHAR", "TIMESTAMP", "INTERVAL")
-TYPES = (BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR, TIMESTAMP)
+BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR, DATE, TIMESTAMP, INTERVAL = (
+    "BOOLEAN", "INTEGER", "BIGINT", "DOUBLE", "VARCHAR", "DATE", "TIMESTAMP", "INTERVAL")
+TYPES = (BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR, DATE, TIMESTAMP)
 INTEGERS = (INTEGER, BIGINT)
 BOUNDS = {INTEGER: (-2**31, 2**31 - 1), BIGINT: (-2**63, 2**63 - 1)}
 NAN = float("nan")

@@ -9,6 +9,7 @@
 //! | BIGINT, INTEGER | integers | out of range: refused |
 //! | DOUBLE | floats, integers | an integer beyond 2^53: refused; in a record the nearest, counted |
 //! | BOOLEAN | booleans | - |
+//! | DATE | dates; milliseconds that are whole days | outside the years 0001 to 9999, part of a day: refused |
 //! | TIMESTAMP | timestamps of any unit, dates (midnight in UTC); one without a zone is UTC | finer than a microsecond: dropped, downwards; beyond 64 bits: refused |
 //!
 //! A value is never made NULL and never clamped.
@@ -18,14 +19,17 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, Date32Type, Float16Type, Float32Type, Int8Type, Int16Type, Int32Type,
-    Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, Date32Type, Date64Type, Float16Type, Float32Type, Int8Type, Int16Type,
+    Int32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrayRef, Float64Array, PrimitiveArray, StringArray, new_null_array};
+use arrow_array::{
+    Array, ArrayRef, Date32Array, Float64Array, PrimitiveArray, StringArray, new_null_array,
+};
 use arrow_schema::{DataType, TimeUnit};
 use arrow_select::take::take;
 
+use crate::date;
 use crate::source::EpochUnit;
 use crate::time::{DAY_US, Micros};
 
@@ -72,7 +76,8 @@ pub fn epoch_unit(unit: TimeUnit) -> EpochUnit {
 /// The types do not fit, or a value does not survive.
 pub fn conform(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Misfit> {
     let from = array.data_type();
-    if from == to {
+    // Arrow has more days than there are dates.
+    if from == to && *to != DataType::Date32 {
         return Ok(Arc::clone(array));
     }
     match (from, to) {
@@ -87,6 +92,7 @@ pub fn conform(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Misfit> {
         (_, DataType::Int64) => integers::<Int64Type>(array),
         (_, DataType::Int32) => integers::<Int32Type>(array),
         (_, DataType::Float64) => doubles(array),
+        (_, DataType::Date32) => dates(array).map(|dates| Arc::new(dates) as ArrayRef),
         (_, DataType::Timestamp(TimeUnit::Microsecond, _)) => {
             let times = moments(array)?.with_data_type(to.clone());
             Ok(Arc::new(times))
@@ -173,6 +179,34 @@ where
     Ok(Arc::new(doubles))
 }
 
+/// Days, and milliseconds that are whole days, as days.
+fn dates(array: &ArrayRef) -> Result<Date32Array, Misfit> {
+    match array.data_type() {
+        DataType::Date32 => array
+            .as_primitive::<Date32Type>()
+            .try_unary(|day| day_of(day.into())),
+        DataType::Date64 => array.as_primitive::<Date64Type>().try_unary(|ms| {
+            whole_day(ms).map_or_else(
+                || Err(Misfit::Value(format!("date {ms} ms is no whole day"))),
+                day_of,
+            )
+        }),
+        _ => Err(Misfit::Type),
+    }
+}
+
+/// The day that begins so many milliseconds after 1970; None within a day.
+#[must_use]
+pub fn whole_day(millis: i64) -> Option<i64> {
+    const DAY_MS: i64 = DAY_US / 1_000;
+    (millis % DAY_MS == 0).then_some(millis / DAY_MS)
+}
+
+fn day_of(day: i64) -> Result<i32, Misfit> {
+    date::of_days(day)
+        .ok_or_else(|| Misfit::Value(format!("day {day} is outside the years 0001 to 9999")))
+}
+
 /// Timestamps of any unit, and dates, as microseconds in UTC.
 ///
 /// # Errors
@@ -213,7 +247,7 @@ fn beyond(what: &str) -> Misfit {
 #[cfg(test)]
 mod tests {
     use arrow_array::{
-        BooleanArray, Date32Array, DictionaryArray, Float32Array, Int8Array, Int32Array,
+        BooleanArray, Date64Array, DictionaryArray, Float32Array, Int8Array, Int32Array,
         Int64Array, LargeStringArray, NullArray, StringViewArray, TimestampMicrosecondArray,
         TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
     };
@@ -264,6 +298,14 @@ mod tests {
                 times(vec![Some(-DAY_US)]),
             ),
             (
+                array(Date64Array::from(vec![Some(-86_400_000), None])),
+                array(Date32Array::from(vec![Some(-1), None])),
+            ),
+            (
+                array(Date32Array::from(vec![2_932_896])),
+                array(Date32Array::from(vec![2_932_896])),
+            ),
+            (
                 array(TimestampSecondArray::from(vec![7])),
                 times(vec![Some(7_000_000)]),
             ),
@@ -302,6 +344,9 @@ mod tests {
             (&integer, DataType::Boolean),
             (&integer, timestamp_type()),
             (&date, DataType::Utf8),
+            (&text, DataType::Date32),
+            (&integer, DataType::Date32),
+            (&times(vec![Some(0)]), DataType::Date32),
         ] {
             assert_eq!(
                 conform(from, &to),
@@ -331,6 +376,16 @@ mod tests {
                 &array(Date32Array::from(vec![i32::MAX])),
                 timestamp_type(),
                 "day 2147483647",
+            ),
+            (
+                &array(Date32Array::from(vec![2_932_897])),
+                DataType::Date32,
+                "day 2932897 is outside the years 0001 to 9999",
+            ),
+            (
+                &array(Date64Array::from(vec![86_400_001])),
+                DataType::Date32,
+                "no whole day",
             ),
         ] {
             let misfit = conform(from, &to).expect_err(words).to_string();

@@ -10,6 +10,7 @@
 //! | 0x10 | BOOLEAN | one byte, 0 or 1 |
 //! | 0x20 | INTEGER, BIGINT | 8 bytes, big endian, sign bit flipped |
 //! | 0x30 | TIMESTAMP | as BIGINT, microseconds |
+//! | 0x38 | DATE | as BIGINT, days |
 //! | 0x40 | VARCHAR | UTF-8 with 0x00 written as 0x00 0xFF, ended by 0x00 0x01 |
 //!
 //! Retired tags stay reserved. A key with a NULL part is no key: it matches nothing.
@@ -17,7 +18,7 @@
 use std::fmt;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, TimeUnit};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -30,6 +31,7 @@ use crate::limits::KEY_MAX_BYTES;
 const TAG_BOOLEAN: u8 = 0x10;
 const TAG_INTEGER: u8 = 0x20;
 const TAG_TIMESTAMP: u8 = 0x30;
+const TAG_DATE: u8 = 0x38;
 const TAG_TEXT: u8 = 0x40;
 const TEXT_ESCAPE: [u8; 2] = [0x00, 0xFF];
 const TEXT_END: [u8; 2] = [0x00, 0x01];
@@ -177,6 +179,11 @@ fn encode_part(out: &mut Vec<u8>, column: &dyn Array, row: usize) -> PortResult<
             TAG_INTEGER,
             column.as_primitive::<Int64Type>().value(row),
         ),
+        DataType::Date32 => push_i64(
+            out,
+            TAG_DATE,
+            i64::from(column.as_primitive::<Date32Type>().value(row)),
+        ),
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             push_i64(
                 out,
@@ -188,7 +195,7 @@ fn encode_part(out: &mut Vec<u8>, column: &dyn Array, row: usize) -> PortResult<
         DataType::Utf8View => push_text(out, column.as_string_view().value(row)),
         other => {
             return Err(PortError::invalid(format!(
-                "an entity key column cannot be {other}; use VARCHAR, BIGINT, INTEGER, BOOLEAN or TIMESTAMP"
+                "an entity key column cannot be {other}; use VARCHAR, BIGINT, INTEGER, BOOLEAN, DATE or TIMESTAMP"
             )));
         }
     }
@@ -217,7 +224,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow_array::{
-        BooleanArray, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
+        BooleanArray, Date32Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
     };
     use proptest::prelude::*;
 
@@ -248,7 +255,7 @@ mod tests {
     #[test]
     fn golden_bytes_of_a_part_of_each_type_show_order_and_sign() {
         let instants = TimestampMicrosecondArray::from(vec![i64::MAX]).with_timezone("UTC");
-        let parts: [(ArrayRef, &str); 7] = [
+        let parts: [(ArrayRef, &str); 8] = [
             (Arc::new(BooleanArray::from(vec![false])), "1000"),
             (Arc::new(BooleanArray::from(vec![true])), "1001"),
             (Arc::new(Int32Array::from(vec![-2])), "207ffffffffffffffe"),
@@ -257,6 +264,7 @@ mod tests {
                 "200000000000000000",
             ),
             (Arc::new(Int64Array::from(vec![258])), "208000000000000102"),
+            (Arc::new(Date32Array::from(vec![-1])), "387fffffffffffffff"),
             (Arc::new(instants), "30ffffffffffffffff"),
             (Arc::new(StringArray::from(vec!["é"])), "40c3a90001"),
         ];

@@ -15,6 +15,7 @@ pub mod cast;
 pub mod cells;
 pub mod checkpoint;
 pub mod data_type;
+pub mod date;
 pub mod dead_letter;
 pub mod definition;
 pub mod digest;

@@ -131,6 +131,7 @@ pub fn sql_name(data_type: &DataType) -> String {
         DataType::Int64 => "BIGINT".to_owned(),
         DataType::Float64 => "DOUBLE".to_owned(),
         DataType::Utf8 | DataType::Utf8View => "VARCHAR".to_owned(),
+        DataType::Date32 => "DATE".to_owned(),
         DataType::Timestamp(..) => "TIMESTAMP".to_owned(),
         other => other.to_string(),
     }

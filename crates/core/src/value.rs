@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{
-    BooleanBuilder, Float64Builder, Int32Builder, Int64Builder, StringBuilder,
+    BooleanBuilder, Date32Builder, Float64Builder, Int32Builder, Int64Builder, StringBuilder,
     TimestampMicrosecondBuilder,
 };
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, TimeUnit};
 
@@ -29,13 +29,15 @@ pub enum Value {
     Float(f64),
     /// VARCHAR.
     Text(Arc<str>),
+    /// DATE, days since 1970.
+    Date(i32),
     /// TIMESTAMP, microseconds UTC.
     Timestamp(Micros),
 }
 
 impl Value {
     /// The value of `array` at `row`. Types: `Boolean`, `Int32`, `Int64`, `Float64`, `Utf8`,
-    /// `Utf8View`, `Timestamp(us)`.
+    /// `Utf8View`, `Date32`, `Timestamp(us)`.
     ///
     /// # Errors
     /// Another type is a defect of the planner, which admits only these.
@@ -51,6 +53,7 @@ impl Value {
             DataType::Float64 => Self::Float(array.as_primitive::<Float64Type>().value(row)),
             DataType::Utf8 => Self::Text(array.as_string::<i32>().value(row).into()),
             DataType::Utf8View => Self::Text(array.as_string_view().value(row).into()),
+            DataType::Date32 => Self::Date(array.as_primitive::<Date32Type>().value(row)),
             DataType::Timestamp(TimeUnit::Microsecond, _) => {
                 Self::Timestamp(array.as_primitive::<TimestampMicrosecondType>().value(row))
             }
@@ -110,6 +113,7 @@ pub fn array_from_values<'a>(
             let builder = StringBuilder::with_capacity(rows, texts.sum());
             build!(builder, Value::Text(v) => v)
         }
+        DataType::Date32 => build!(Date32Builder::with_capacity(rows), Value::Date(v) => *v),
         DataType::Timestamp(TimeUnit::Microsecond, _) => build!(
             TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(data_type.clone()),
             Value::Timestamp(v) => *v
@@ -120,6 +124,6 @@ pub fn array_from_values<'a>(
 
 fn unsupported(data_type: &DataType) -> PortError {
     PortError::invalid(format!(
-        "type {data_type} is not supported here; use BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR or TIMESTAMP"
+        "type {data_type} is not supported here; use BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR, DATE or TIMESTAMP"
     ))
 }

@@ -9,12 +9,13 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
-    UInt32Type,
+    Date32Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
+    UInt16Type, UInt32Type,
 };
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Fields};
-use forebay_core::cast::moments;
+use forebay_core::cast::{conform, moments};
+use forebay_core::date;
 use forebay_core::time::Micros;
 use forebay_core::time_text;
 use serde::Serialize;
@@ -120,6 +121,15 @@ pub(crate) fn cell_writer<'a>(name: &str, array: &'a ArrayRef) -> Result<WriteCe
         DataType::Boolean => {
             let values = array.as_boolean();
             Box::new(move |out, row| write_json(out, &values.value(row)))
+        }
+        DataType::Date32 | DataType::Date64 => {
+            let dates = conform(array, &DataType::Date32).map_err(|misfit| {
+                let data_type = format!("{}{misfit}", array.data_type());
+                let column = name.to_owned();
+                Error::UnsupportedColumn { column, data_type }
+            })?;
+            let dates = dates.as_primitive::<Date32Type>().clone();
+            Box::new(move |out, row| write_json(out, date::format(dates.value(row)).as_str()))
         }
         DataType::Timestamp(unit, _) => {
             let times = moments(array).map_err(|misfit| Error::UnsupportedColumn {

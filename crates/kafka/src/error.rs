@@ -61,7 +61,7 @@ pub enum Error {
     /// A column of a type that records of its source's format cannot fill or give.
     #[error(
         "column `{column}` has type {data_type}, which a record cannot hold: use VARCHAR, DOUBLE, BIGINT, INTEGER, \
-         BOOLEAN or TIMESTAMP"
+         BOOLEAN, DATE or TIMESTAMP"
     )]
     UnsupportedColumn {
         /// The column.

@@ -5,6 +5,7 @@
 use chrono::DateTime;
 use deltalake::kernel::{Add, LogicalFileView};
 use deltalake::table::state::DeltaTableState;
+use forebay_core::date;
 use forebay_core::ports::{ColumnRange, Scan};
 use forebay_core::progress::Applied;
 use forebay_core::source::meta;
@@ -281,6 +282,9 @@ fn fraction_digits(instant: &str) -> usize {
 /// Whether `a` is surely less than `b`; values of different types compare as nothing.
 fn is_less(a: &Value, b: &Value) -> bool {
     match (a, b) {
+        // The log writes a DATE as text.
+        (Value::Date(a), Value::Text(b)) => date::parse(b).is_some_and(|b| *a < b),
+        (Value::Text(a), Value::Date(b)) => date::parse(a).is_some_and(|a| a < *b),
         (Value::Int(a), Value::Int(b)) | (Value::Timestamp(a), Value::Timestamp(b)) => a < b,
         (Value::Text(a), Value::Text(b)) => a < b,
         (Value::Bool(a), Value::Bool(b)) => !a & b,

@@ -68,6 +68,7 @@ fn check_type(field: &Field) -> Result<(), String> {
         | DataType::Int64
         | DataType::Int32
         | DataType::Boolean
+        | DataType::Date32
         | DataType::Binary => Ok(()),
         DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if zone.as_ref() == "UTC" => Ok(()),
         DataType::Struct(children) => children
@@ -75,7 +76,7 @@ fn check_type(field: &Field) -> Result<(), String> {
             .try_for_each(|c| check_type(c))
             .map_err(|why| format!("in `{}`: {why}", field.name())),
         other => Err(format!(
-            "column `{}` has type {other}; use VARCHAR, DOUBLE, BIGINT, INTEGER, BOOLEAN or TIMESTAMP (microseconds, UTC)",
+            "column `{}` has type {other}; use VARCHAR, DOUBLE, BIGINT, INTEGER, BOOLEAN, DATE or TIMESTAMP (microseconds, UTC)",
             field.name()
         )),
     }
@@ -97,6 +98,7 @@ pub(crate) fn has_statistics(field: &Field) -> bool {
             | DataType::Int64
             | DataType::Int32
             | DataType::Boolean
+            | DataType::Date32
             | DataType::Timestamp(..)
     )
 }

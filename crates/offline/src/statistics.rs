@@ -2,10 +2,11 @@
 //! counts, least and greatest values of the columns that `schema::has_statistics` admits.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, Schema};
 use chrono::{DateTime, Datelike};
+use forebay_core::date;
 use forebay_core::invariant;
 use forebay_core::source::meta;
 use serde_json::{Map, Value, json};
@@ -152,6 +153,10 @@ fn bounds(column: &dyn Array, text_max: usize) -> Option<(Value, Value)> {
             .map(|(low, high)| (json!(low), json!(high))),
         DataType::Int64 => ends(column.as_primitive::<Int64Type>().iter().flatten())
             .map(|(low, high)| (json!(low), json!(high))),
+        DataType::Date32 => {
+            let (low, high) = ends(column.as_primitive::<Date32Type>().iter().flatten())?;
+            Some((json!(date::format(low)), json!(date::format(high))))
+        }
         DataType::Timestamp(..) => {
             let (low, high) = ends(
                 column

@@ -8,9 +8,9 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray,
+    Array, ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, StringArray,
     StringViewArray, TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, TimeUnit};
@@ -49,6 +49,7 @@ enum ArgumentColumn<'a> {
     Float(&'a Float64Array),
     Int32(&'a Int32Array),
     Int64(&'a Int64Array),
+    Date(&'a Date32Array),
     Timestamp(&'a TimestampMicrosecondArray),
     Bool(&'a BooleanArray),
     Text(&'a StringArray),
@@ -112,6 +113,7 @@ impl<'a> FoldColumns<'a> {
                 ArgumentColumn::Float(array) => push!(array, f64::to_bits),
                 ArgumentColumn::Int32(array) => push!(array, |v| i64::from(v) as u64),
                 ArgumentColumn::Int64(array) => push!(array, |v: i64| v as u64),
+                ArgumentColumn::Date(array) => push!(array, |v| i64::from(v) as u64),
                 ArgumentColumn::Timestamp(array) => push!(array, |v: i64| v as u64),
                 ArgumentColumn::Bool(array) => push!(array, u64::from),
                 ArgumentColumn::Text(array) if array.is_null(at) => column.push_null(),
@@ -137,6 +139,9 @@ fn resolve(array: &ArrayRef, kind: ColumnKind) -> OnlineResult<ArgumentColumn<'_
         }
         (ColumnKind::Int, DataType::Int64) => {
             ArgumentColumn::Int64(array.as_primitive::<Int64Type>())
+        }
+        (ColumnKind::Date, DataType::Date32) => {
+            ArgumentColumn::Date(array.as_primitive::<Date32Type>())
         }
         (ColumnKind::Timestamp, DataType::Timestamp(TimeUnit::Microsecond, _)) => {
             ArgumentColumn::Timestamp(array.as_primitive::<TimestampMicrosecondType>())

@@ -10,6 +10,7 @@
 //! | 3 | DOUBLE | 8 bytes, the bits |
 //! | 4 | VARCHAR | u32 length, UTF-8 |
 //! | 5 | TIMESTAMP | 8 bytes, microseconds |
+//! | 6 | DATE | 4 bytes, days |
 
 use std::sync::Arc;
 
@@ -49,6 +50,10 @@ pub fn encode_row(columns: &[ArrayRef], row: usize) -> Result<Vec<u8>, PipelineE
             Value::Text(value) => {
                 w.u8(4);
                 w.text(&value);
+            }
+            Value::Date(value) => {
+                w.u8(6);
+                w.i32(value);
             }
             Value::Timestamp(value) => {
                 w.u8(5);
@@ -121,6 +126,7 @@ fn fits(value: &Value, data_type: &DataType) -> bool {
         | (Value::Int(_), DataType::Int64)
         | (Value::Float(_), DataType::Float64)
         | (Value::Text(_), DataType::Utf8)
+        | (Value::Date(_), DataType::Date32)
         | (Value::Timestamp(_), DataType::Timestamp(..)) => true,
         _ => false,
     }
@@ -134,6 +140,7 @@ fn decode_value(reader: &mut Reader<'_>) -> BytesResult<Value> {
         3 => Value::Float(reader.f64()?),
         4 => Value::Text(reader.text()?.into()),
         5 => Value::Timestamp(reader.i64()?),
+        6 => Value::Date(reader.i32()?),
         other => return Err(format!("unknown tag {other}").into()),
     })
 }
@@ -141,7 +148,8 @@ fn decode_value(reader: &mut Reader<'_>) -> BytesResult<Value> {
 #[cfg(test)]
 mod tests {
     use arrow_array::{
-        BooleanArray, Float64Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
+        BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, StringArray,
+        TimestampMicrosecondArray,
     };
     use forebay_core::prediction::{PredictionKey, Role};
     use forebay_core::time::timestamp_type;
@@ -185,7 +193,7 @@ mod tests {
     #[test]
     fn golden_bytes_of_a_request_and_one_of_another_version_is_refused_with_the_remedy() {
         let instants = TimestampMicrosecondArray::from(vec![i64::MAX]).with_timezone("UTC");
-        let arrays: [ArrayRef; 8] = [
+        let arrays: [ArrayRef; 9] = [
             Arc::new(StringArray::from(vec!["é"])),
             Arc::new(Float64Array::from(vec![-0.0])),
             Arc::new(Int64Array::from(vec![i64::MIN])),
@@ -194,9 +202,10 @@ mod tests {
             Arc::new(BooleanArray::from(vec![false])),
             Arc::new(instants),
             Arc::new(StringArray::from(vec![None::<&str>])),
+            Arc::new(Date32Array::from(vec![-1])),
         ];
         let golden = "01 04 02000000 c3a9 03 0000000000000080 02 0000000000000080 \
-                      02 feffffffffffffff 01 01 01 00 05 ffffffffffffff7f 00";
+                      02 feffffffffffffff 01 01 01 00 05 ffffffffffffff7f 00 06 ffffffff";
         let mut bytes = encode_row(&arrays, 0).expect("types of requests");
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, golden.replace(' ', ""));
@@ -209,6 +218,7 @@ mod tests {
             DataType::Boolean,
             timestamp_type(),
             DataType::Utf8,
+            DataType::Date32,
         ];
         let columns = types.map(|data_type| Column {
             name: "c".to_owned(),

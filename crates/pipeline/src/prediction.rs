@@ -12,6 +12,7 @@ use arrow_array::{
 };
 use arrow_schema::{Field, Schema};
 use forebay_core::applied::AppliedViews;
+use forebay_core::date;
 use forebay_core::limits::PREDICTION_MAX_BYTES;
 use forebay_core::ports::{FeatureAnswer, Scores, ShardEpoch, StateReader};
 use forebay_core::prediction::{OutboxRecord, PendingScore, Role, prediction_columns};
@@ -136,6 +137,7 @@ fn record_keys(scored: &Scored<'_>) -> Result<Vec<Vec<u8>>, PipelineError> {
     let text = |value: Value| match value {
         Value::Null => "null".to_owned(),
         Value::Bool(value) => value.to_string(),
+        Value::Date(days) => date::format(days),
         Value::Int(value) | Value::Timestamp(value) => value.to_string(),
         Value::Float(value) => value.to_string(),
         Value::Text(value) => value.to_string(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow_array::ArrayRef;
 use arrow_schema::{DataType, TimeUnit};
 use forebay_core::cast::is_exact;
+use forebay_core::date;
 use forebay_core::limits::{REQUEST_MAX_ROWS, SOURCE_MAX_COLUMNS};
 use forebay_core::source::{Column, sql_name};
 use forebay_core::time::Micros;
@@ -155,6 +156,10 @@ fn value_of(column: &Column, row: usize, cell: &Cell) -> ServeResult<Value> {
             _ => return Err(wrong(" (write numbers without quotes)")),
         },
         (DataType::Utf8, Cell::Text(text)) => Value::Text(Arc::from(text.as_str())),
+        (DataType::Date32, Cell::Text(text)) => {
+            let none = || wrong(&format!(" that is no date such as {}", date::SAMPLE));
+            Value::Date(date::parse(text).ok_or_else(none)?)
+        }
         (DataType::Timestamp(TimeUnit::Microsecond, _), Cell::TimestampUs(at) | Cell::Int(at)) => {
             Value::Timestamp(*at)
         }

@@ -41,6 +41,7 @@ fn cell(value: &Value) -> Json {
     match value {
         Value::Null => Json::Null,
         Value::Bool(value) => (*value).into(),
+        Value::Date(days) => (*days).into(),
         Value::Int(value) | Value::Timestamp(value) => (*value).into(),
         Value::Float(value) => (*value).into(),
         Value::Text(value) => value.as_ref().into(),
@@ -53,6 +54,10 @@ pub fn decode(source: &SourceDef, payload: &[u8]) -> Vec<Value> {
     let value = |name: &str, data_type: &DataType| match (&json[name], data_type) {
         (Json::Null, _) => Value::Null,
         (Json::String(text), DataType::Utf8) => Value::Text(text.as_str().into()),
+        (Json::Number(number), DataType::Date32) => {
+            let days = number.as_i64().and_then(|days| i32::try_from(days).ok());
+            Value::Date(days.expect("a day"))
+        }
         (Json::Number(number), DataType::Timestamp(..)) => {
             Value::Timestamp(number.as_i64().expect("whole"))
         }

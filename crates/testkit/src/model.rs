@@ -90,6 +90,7 @@ impl Scorer for FakeScorer {
 
 fn number(value: &Value) -> f64 {
     match value {
+        Value::Date(days) => f64::from(*days),
         Value::Int(value) | Value::Timestamp(value) => *value as f64,
         Value::Float(value) => *value,
         Value::Bool(value) => f64::from(u8::from(*value)),

@@ -3,7 +3,7 @@
 //! NaN has one form and -0.0 is 0.0, since the digest compares meanings across rebuilds, not bytes.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{DataType, SchemaRef, TimeUnit};
@@ -96,6 +96,7 @@ fn feed(hash: &mut Sha256, column: &dyn Array) -> Result<(), TrainingError> {
         }
         DataType::Int32 => fixed!(column.as_primitive::<Int32Type>()),
         DataType::Int64 => fixed!(column.as_primitive::<Int64Type>()),
+        DataType::Date32 => fixed!(column.as_primitive::<Date32Type>()),
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             fixed!(column.as_primitive::<TimestampMicrosecondType>())
         }

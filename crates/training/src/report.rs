@@ -6,6 +6,7 @@ use std::fmt;
 
 use arrow_array::RecordBatch;
 use forebay_core::cells::CellFault;
+use forebay_core::date;
 use forebay_core::invariant;
 use forebay_core::time::Micros;
 use forebay_core::value::Value;
@@ -130,6 +131,7 @@ impl fmt::Display for Shown<'_> {
             Value::Int(value) => write!(f, "{value}"),
             Value::Float(value) => write!(f, "{value:?} (0x{:016x})", value.to_bits()),
             Value::Text(value) => write!(f, "'{value}'"),
+            Value::Date(days) => f.write_str(&date::format(*days)),
             Value::Timestamp(value) => write!(f, "{value} us"),
         }
     }

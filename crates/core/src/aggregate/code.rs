@@ -70,4 +70,6 @@ pub(crate) mod scalar {
     pub(crate) const TEXT: u8 = 0x05;
     /// TIMESTAMP: zigzag varint, microseconds.
     pub(crate) const TIMESTAMP: u8 = 0x06;
+    /// DATE: zigzag varint, days.
+    pub(crate) const DATE: u8 = 0x07;
 }

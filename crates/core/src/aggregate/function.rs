@@ -75,7 +75,7 @@ pub(super) fn same_type(class: PartialClass, arguments: &[DataType]) -> Option<P
 }
 
 pub(super) const ANY_TYPE: &str =
-    "cast it to BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR or TIMESTAMP";
+    "cast it to BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR, DATE or TIMESTAMP";
 
 pub(super) fn float(value: Option<f64>) -> Cell {
     Ok(value.map_or(Value::Null, Value::Float))

@@ -38,6 +38,7 @@ pub(crate) fn compare_values(a: &Value, b: &Value) -> Ordering {
         (Value::Null, _) => Ordering::Less,
         (_, Value::Null) => Ordering::Greater,
         (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+        (Value::Date(a), Value::Date(b)) => a.cmp(b),
         (Value::Int(a), Value::Int(b)) | (Value::Timestamp(a), Value::Timestamp(b)) => a.cmp(b),
         (Value::Float(a), Value::Float(b)) => compare_floats(*a, *b),
         (Value::Text(a), Value::Text(b)) => a.cmp(b),

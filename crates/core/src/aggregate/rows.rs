@@ -14,6 +14,8 @@ pub enum ColumnKind {
     Float,
     /// INTEGER, BIGINT.
     Int,
+    /// DATE.
+    Date,
     /// TIMESTAMP.
     Timestamp,
     /// BOOLEAN.
@@ -29,6 +31,7 @@ impl ColumnKind {
         Some(match data_type {
             DataType::Float64 => Self::Float,
             DataType::Int32 | DataType::Int64 => Self::Int,
+            DataType::Date32 => Self::Date,
             DataType::Timestamp(TimeUnit::Microsecond, _) => Self::Timestamp,
             DataType::Boolean => Self::Bool,
             DataType::Utf8 | DataType::Utf8View => Self::Text,

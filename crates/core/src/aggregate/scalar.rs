@@ -50,6 +50,10 @@ pub(super) fn write_scalar(out: &mut Vec<u8>, value: &Value) {
             write_unsigned(out, value.len() as u64);
             out.extend_from_slice(value.as_bytes());
         }
+        Value::Date(value) => {
+            out.push(code::scalar::DATE);
+            write_signed(out, i64::from(*value));
+        }
         Value::Timestamp(value) => {
             out.push(code::scalar::TIMESTAMP);
             write_signed(out, *value);
@@ -79,6 +83,10 @@ pub(super) fn read_scalar(
             let text = std::str::from_utf8(reader.take(length)?).map_err(|_| BytesError::Utf8)?;
             Value::Text(text.into())
         }
+        code::scalar::DATE => {
+            let days = i32::try_from(reader.signed()?);
+            Value::Date(days.map_err(|_| "a date is out of range")?)
+        }
         code::scalar::TIMESTAMP => Value::Timestamp(reader.signed()?),
         other => return Err(format!("unknown scalar code {other:#04x}").into()),
     };
@@ -87,6 +95,7 @@ pub(super) fn read_scalar(
         | (Value::Int(_), Some(DataType::Int64))
         | (Value::Float(_), Some(DataType::Float64))
         | (Value::Text(_), Some(DataType::Utf8 | DataType::Utf8View))
+        | (Value::Date(_), Some(DataType::Date32))
         | (Value::Timestamp(_), Some(DataType::Timestamp(..))) => true,
         (Value::Int(value), Some(DataType::Int32)) => i32::try_from(*value).is_ok(),
         _ => false,

@@ -100,6 +100,7 @@ fn column() -> impl Strategy<Value = (DataType, Vec<Value>)> {
         values(any::<i32>().prop_map(|v| Value::Int(v.into()))).prop_map(|v| (DataType::Int32, v)),
         values(any::<bool>().prop_map(Value::Bool)).prop_map(|v| (DataType::Boolean, v)),
         values("[a-c]{0,3}".prop_map(|v| Value::Text(v.into()))).prop_map(|v| (DataType::Utf8, v)),
+        values(any::<i32>().prop_map(Value::Date)).prop_map(|v| (DataType::Date32, v)),
         values(any::<i64>().prop_map(Value::Timestamp)).prop_map(|v| (timestamp_type(), v)),
     ]
 }
@@ -130,6 +131,7 @@ fn float_rank(value: f64) -> i128 {
 fn rank(value: &Value) -> i128 {
     match value {
         Value::Float(value) => float_rank(*value),
+        Value::Date(days) => i128::from(*days),
         Value::Int(value) | Value::Timestamp(value) => i128::from(*value),
         Value::Bool(value) => i128::from(*value),
         Value::Text(value) => {

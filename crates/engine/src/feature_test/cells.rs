@@ -3,6 +3,7 @@
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, SchemaRef};
+use forebay_core::date;
 use forebay_core::domain::Domain;
 use forebay_core::exact::CANONICAL_NAN;
 use forebay_core::source::{Column, sql_name};
@@ -56,6 +57,9 @@ pub(super) fn typed(cell: &Cell, column: &Column, object: &str) -> Result<Value>
         (Literal::Number(text), DataType::Float64) => double(text).map(Value::Float),
         (Literal::Text(text), DataType::Float64) => special(text).map(Value::Float),
         (Literal::Text(text), DataType::Utf8) => Some(Value::Text(text.as_str().into())),
+        (Literal::Text(text) | Literal::Date(text), DataType::Date32) => {
+            date::parse(text).map(Value::Date)
+        }
         (Literal::Text(text) | Literal::Timestamp(text), DataType::Timestamp(..)) => {
             parse_time(text).map(Value::Timestamp)
         }
@@ -96,6 +100,7 @@ fn written(literal: &Literal) -> String {
         Literal::Bool(value) => value.to_string().to_uppercase(),
         Literal::Number(text) => text.clone(),
         Literal::Text(text) => format!("'{text}'"),
+        Literal::Date(text) => format!("DATE '{text}'"),
         Literal::Timestamp(text) => format!("TIMESTAMP '{text}'"),
     }
 }
@@ -105,6 +110,7 @@ fn example(data_type: &DataType) -> &'static str {
         DataType::Boolean => "TRUE, FALSE",
         DataType::Int32 | DataType::Int64 => "a whole number within its range",
         DataType::Float64 => "a number, 'NaN', 'Infinity', '-Infinity'",
+        DataType::Date32 => "DATE '2013-01-31'",
         DataType::Timestamp(..) => "'2013-01-31 12:00:00'",
         _ => "'text'",
     }

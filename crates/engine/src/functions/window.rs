@@ -236,6 +236,7 @@ fn scalar(cell: &Cell, data_type: &DataType) -> Result<ScalarValue> {
         }
         (Value::Float(value), DataType::Float64) => ScalarValue::Float64(Some(*value)),
         (Value::Text(value), DataType::Utf8) => ScalarValue::Utf8(Some(value.to_string())),
+        (Value::Date(value), DataType::Date32) => ScalarValue::Date32(Some(*value)),
         (Value::Timestamp(value), DataType::Timestamp(TimeUnit::Microsecond, zone)) => {
             ScalarValue::TimestampMicrosecond(Some(*value), zone.clone())
         }

@@ -245,7 +245,7 @@ impl Cursor<'_> {
     }
 
     fn data_type(&mut self, column: &str) -> Result<DeclaredType> {
-        const TYPES: &str = "VARCHAR, DOUBLE, BIGINT, INTEGER, BOOLEAN or TIMESTAMP";
+        const TYPES: &str = "VARCHAR, DOUBLE, BIGINT, INTEGER, BOOLEAN, DATE or TIMESTAMP";
         let Token::Word(word) = self.peek() else {
             return self.expected(&format!("the type of column {column}"));
         };
@@ -257,6 +257,7 @@ impl Cursor<'_> {
             "INTEGER" | "INT" => (DataType::Int32, None),
             "SMALLINT" => (DataType::Int32, Some(Domain::SmallInt)),
             "BOOLEAN" | "BOOL" => (DataType::Boolean, None),
+            "DATE" => (DataType::Date32, None),
             "TIMESTAMP" => (timestamp_type(), None),
             other => {
                 return Err(self.syntax(format!(

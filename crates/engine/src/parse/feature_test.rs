@@ -69,6 +69,8 @@ pub(crate) enum Literal {
     /// Digits with their sign; also `NaN`, `Infinity` and `-Infinity`, written without quotes.
     Number(String),
     Text(String),
+    /// `DATE '..'`.
+    Date(String),
     /// `TIMESTAMP '..'`.
     Timestamp(String),
 }
@@ -195,6 +197,14 @@ impl Cursor<'_> {
                     ("FALSE", false) => Literal::Bool(false),
                     ("NAN", false) => Literal::Number("NaN".to_owned()),
                     ("INFINITY", _) => Literal::Number(format!("{sign}Infinity")),
+                    ("DATE", false) => {
+                        self.expect_words(&["DATE"])?;
+                        let text = self.string("the date")?;
+                        return Ok(Cell {
+                            at,
+                            literal: Literal::Date(text),
+                        });
+                    }
                     ("TIMESTAMP", false) => {
                         self.expect_words(&["TIMESTAMP"])?;
                         let text = self.string("the instant")?;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray,
+    ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, StringArray,
     TimestampMicrosecondArray,
 };
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, NullBuffer};
@@ -54,6 +54,7 @@ impl Column {
             | (Value::Timestamp(value), DataType::Timestamp(TimeUnit::Microsecond, _)) => {
                 value.cast_unsigned()
             }
+            (Value::Date(value), DataType::Date32) => i64::from(*value).cast_unsigned(),
             (Value::Bool(value), DataType::Boolean) => u64::from(*value),
             (value, data_type) => {
                 return Err(EngineError::Internal(format!(
@@ -79,11 +80,14 @@ impl Column {
                 nulls,
             )),
             DataType::Int64 => Arc::new(Int64Array::new(signed().collect(), nulls)),
-            DataType::Int32 => {
+            DataType::Int32 | DataType::Date32 => {
                 let narrow = signed().map(i32::try_from).collect::<Result<Vec<_>, _>>();
                 let narrow = narrow
-                    .map_err(|e| EngineError::Internal(format!("an INTEGER aggregate: {e}")))?;
-                Arc::new(Int32Array::new(narrow.into(), nulls))
+                    .map_err(|e| EngineError::Internal(format!("an aggregate of 32 bits: {e}")))?;
+                match self.data_type {
+                    DataType::Date32 => Arc::new(Date32Array::new(narrow.into(), nulls)),
+                    _ => Arc::new(Int32Array::new(narrow.into(), nulls)),
+                }
             }
             DataType::Boolean => Arc::new(BooleanArray::new(
                 self.words

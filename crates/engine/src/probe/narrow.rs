@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use forebay_core::ports::{ColumnRange, Known, Scan};
@@ -122,6 +122,10 @@ fn bounds(keys: &ArrayRef) -> Option<(Value, Value)> {
             ends(keys.as_primitive::<Int64Type>().iter().flatten())?,
             Value::Int,
         ),
+        DataType::Date32 => {
+            let (least, greatest) = ends(keys.as_primitive::<Date32Type>().iter().flatten())?;
+            Some((Value::Date(least), Value::Date(greatest)))
+        }
         DataType::Timestamp(..) => both(
             ends(
                 keys.as_primitive::<TimestampMicrosecondType>()
@@ -136,6 +140,7 @@ fn bounds(keys: &ArrayRef) -> Option<(Value, Value)> {
 
 fn is_less(a: &Value, b: &Value) -> bool {
     match (a, b) {
+        (Value::Date(a), Value::Date(b)) => a < b,
         (Value::Int(a), Value::Int(b)) | (Value::Timestamp(a), Value::Timestamp(b)) => a < b,
         (Value::Text(a), Value::Text(b)) => a < b,
         _ => false,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    DurationMicrosecondType, Float64Type, Int32Type, Int64Type, IntervalMonthDayNanoType,
-    TimestampMicrosecondType,
+    Date32Type, DurationMicrosecondType, Float64Type, Int32Type, Int64Type,
+    IntervalMonthDayNanoType, TimestampMicrosecondType,
 };
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, DurationMicrosecondArray, Float64Array, Int32Array, Int64Array,
-    IntervalMonthDayNanoArray, StringArray, TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, BooleanArray, Date32Array, DurationMicrosecondArray, Float64Array, Int32Array,
+    Int64Array, IntervalMonthDayNanoArray, StringArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow_buffer::IntervalMonthDayNano;
 use forebay_core::time::timestamp_type;
@@ -29,6 +29,8 @@ pub(super) enum Constant {
     /// IEEE 754 bits.
     Double(u64),
     Text(String),
+    /// Days.
+    Date(i32),
     /// Microseconds.
     Timestamp(i64),
     /// Microseconds.
@@ -50,6 +52,7 @@ impl Constant {
             Type::BigInt => Self::BigInt(array.as_primitive::<Int64Type>().value(0)),
             Type::Double => Self::Double(array.as_primitive::<Float64Type>().value(0).to_bits()),
             Type::Text => Self::Text(array.as_string::<i32>().value(0).to_owned()),
+            Type::Date => Self::Date(array.as_primitive::<Date32Type>().value(0)),
             Type::Timestamp => {
                 Self::Timestamp(array.as_primitive::<TimestampMicrosecondType>().value(0))
             }
@@ -72,6 +75,7 @@ impl Constant {
             Self::BigInt(value) => Arc::new(Int64Array::from(vec![*value])),
             Self::Double(bits) => Arc::new(Float64Array::from(vec![f64::from_bits(*bits)])),
             Self::Text(text) => Arc::new(StringArray::from(vec![text.as_str()])),
+            Self::Date(value) => Arc::new(Date32Array::from(vec![*value])),
             Self::Timestamp(value) => {
                 let array = TimestampMicrosecondArray::from(vec![*value]);
                 Arc::new(array.with_data_type(timestamp_type()))

@@ -364,17 +364,17 @@ fn target(data_type: &ast::DataType) -> Result<Type, Refusal> {
         | D::CharacterVarying(None)
         | D::CharVarying(None)
         | D::Nvarchar(None) => return Ok(Type::Text),
+        D::Date | D::Date32 => return Ok(Type::Date),
         D::Timestamp(..) => return Ok(Type::Timestamp),
         D::SmallInt(_) | D::TinyInt(_) | D::Int2(_) | D::Int16 => "INTEGER",
         D::Float(_) | D::Real | D::Float4 | D::Float32 => "DOUBLE",
         D::Decimal(_) | D::Dec(_) | D::Numeric(_) | D::BigDecimal(_) => {
             "DOUBLE, or BIGINT of the smallest unit"
         }
-        D::Date | D::Date32 => "TIMESTAMP, as in date_trunc('day', ts)",
         D::Datetime(_) | D::TimestampNtz(_) => "TIMESTAMP",
         D::Interval { .. } => "a literal instead: INTERVAL '1' HOUR",
         D::Varchar(_) | D::Char(_) | D::CharacterVarying(_) | D::Character(_) => "VARCHAR",
-        _ => "BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR or TIMESTAMP",
+        _ => "BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR, DATE or TIMESTAMP",
     };
     Err(Refusal::at(
         data_type.to_string().split('(').next().unwrap_or_default(),

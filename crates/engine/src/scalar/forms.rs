@@ -109,7 +109,8 @@ impl Form {
                 (found, of) if found == of || of.widens_to(found) => found,
                 (found, of) if found.widens_to(of) => of,
                 // A constant text may be a time; whether it is one is seen later.
-                (Type::Text, Type::Timestamp) | (Type::Timestamp, Type::Text) => Type::Timestamp,
+                (Type::Text, time @ (Type::Date | Type::Timestamp))
+                | (time @ (Type::Date | Type::Timestamp), Type::Text) => time,
                 (found, of) => {
                     let (name, left, right) = (self.name(), found.sql(), of.sql());
                     return Err(Refusal::at(

@@ -19,6 +19,8 @@ pub(crate) enum Type {
     BigInt,
     Double,
     Text,
+    /// Days since 1970, of the years 0001 to 9999.
+    Date,
     /// Microseconds since 1970, UTC.
     Timestamp,
     /// The difference of two timestamps: microseconds. No column type.
@@ -36,6 +38,7 @@ impl Type {
             Self::BigInt => DataType::Int64,
             Self::Double => DataType::Float64,
             Self::Text => DataType::Utf8,
+            Self::Date => DataType::Date32,
             Self::Timestamp => timestamp_type(),
             Self::Duration => DataType::Duration(TimeUnit::Microsecond),
             Self::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
@@ -50,6 +53,7 @@ impl Type {
             Self::BigInt,
             Self::Double,
             Self::Text,
+            Self::Date,
             Self::Timestamp,
             Self::Duration,
             Self::Interval,
@@ -66,17 +70,21 @@ impl Type {
             Self::BigInt => "BIGINT",
             Self::Double => "DOUBLE",
             Self::Text => "VARCHAR",
+            Self::Date => "DATE",
             Self::Timestamp => "TIMESTAMP",
             Self::Duration => "INTERVAL (of two timestamps)",
             Self::Interval => "INTERVAL",
         }
     }
 
-    /// Whether a value of this type is one of type `to` without being asked: integers widen.
+    /// Whether a value of this type is one of type `to` without being asked: integers widen,
+    /// and a DATE is its midnight in UTC.
     pub(crate) fn widens_to(self, to: Self) -> bool {
         matches!(
             (self, to),
-            (Self::Integer, Self::BigInt | Self::Double) | (Self::BigInt, Self::Double)
+            (Self::Integer, Self::BigInt | Self::Double)
+                | (Self::BigInt, Self::Double)
+                | (Self::Date, Self::Timestamp)
         )
     }
 }

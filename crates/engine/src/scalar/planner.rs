@@ -14,8 +14,10 @@ use datafusion::logical_expr::planner::{
 };
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable, Operator, ScalarUDF};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
+use forebay_core::time::timestamp_type;
 
 use super::function::Type;
+use super::functions::dates::{ADD_DAYS, DAYS_BETWEEN, SUBTRACT_DAYS};
 use super::lower::refused_types;
 use super::refusal::{Refusal, position_of};
 use super::shell::planned;
@@ -58,6 +60,45 @@ impl Operators {
         Self { shells }
     }
 
+    /// What the arithmetic of dates is; None where there is none. Its types are not those that the
+    /// planner would give it.
+    fn dates<T>(
+        &self,
+        op: Operator,
+        left: Option<Type>,
+        right: Option<Type>,
+        raw: &mut RawBinaryExpr,
+    ) -> Option<Result<PlannerResult<T>>> {
+        use Type::{BigInt, Date, Duration, Integer, Interval};
+        let sides = || vec![raw.left.clone(), raw.right.clone()];
+        let swapped = || vec![raw.right.clone(), raw.left.clone()];
+        let days = |of| matches!(of, Some(Integer | BigInt));
+        let call = match (left, op, right) {
+            (Some(Date), Operator::Minus, Some(Date)) => self.call(DAYS_BETWEEN, swapped()),
+            (Some(Date), Operator::Minus, of) if days(of) => self.call(SUBTRACT_DAYS, sides()),
+            (Some(Date), Operator::Plus, of) if days(of) => self.call(ADD_DAYS, sides()),
+            (of, Operator::Plus, Some(Date)) if days(of) => self.call(ADD_DAYS, swapped()),
+            (Some(Date), Operator::Plus | Operator::Minus, Some(Interval | Duration)) => {
+                raw.left = midnight(raw.left.clone());
+                return None;
+            }
+            (Some(Interval | Duration), Operator::Plus, Some(Date)) => {
+                raw.right = midnight(raw.right.clone());
+                return None;
+            }
+            (Some(Date), Operator::Minus, Some(Type::Timestamp)) => {
+                raw.left = midnight(raw.left.clone());
+                return None;
+            }
+            (Some(Type::Timestamp), Operator::Minus, Some(Date)) => {
+                raw.right = midnight(raw.right.clone());
+                return None;
+            }
+            _ => return None,
+        };
+        Some(call)
+    }
+
     fn call<T>(&self, name: &str, args: Vec<Expr>) -> Result<PlannerResult<T>> {
         let Some(function) = self.shells.get(name) else {
             return Err(unknown_function(name).into());
@@ -65,6 +106,11 @@ impl Operators {
         let call = ScalarFunction::new_udf(Arc::clone(function), args);
         Ok(PlannerResult::Planned(Expr::ScalarFunction(call)))
     }
+}
+
+/// A date as the moment that it begins with.
+fn midnight(date: Expr) -> Expr {
+    Expr::Cast(Cast::new(Box::new(date), timestamp_type()))
 }
 
 fn no_lists<T>() -> Result<T> {
@@ -124,6 +170,9 @@ impl ExprPlanner for Operators {
         {
             let near = position_of(&raw.left).or_else(|| position_of(&raw.right));
             return Err(refusal.near(near).into());
+        }
+        if let Some(planned) = self.dates(op, left, right, &mut raw) {
+            return planned;
         }
         if widens(op) && left == Some(Type::Integer) && right == Some(Type::Integer) {
             let wide = |expr| Expr::Cast(Cast::new(Box::new(expr), DataType::Int64));

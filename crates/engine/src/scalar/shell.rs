@@ -22,12 +22,13 @@ const CAST: &str = "_forebay_cast_";
 const TRY_CAST: &str = "_forebay_try_cast_";
 
 /// Types that values can be cast to.
-const CAST_TARGETS: [(Type, &str); 6] = [
+const CAST_TARGETS: [(Type, &str); 7] = [
     (Type::Boolean, "boolean"),
     (Type::Integer, "integer"),
     (Type::BigInt, "bigint"),
     (Type::Double, "double"),
     (Type::Text, "varchar"),
+    (Type::Date, "date"),
     (Type::Timestamp, "timestamp"),
 ];
 

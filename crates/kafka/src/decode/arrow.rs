@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-    Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, Date32Type, Date64Type, Float16Type, Float32Type, Float64Type, Int8Type,
+    Int16Type, Int32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, RecordBatch};
 use arrow_buffer::Buffer;
@@ -25,7 +25,7 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_ipc::{Endianness, Message, MessageHeader, MetadataVersion, convert};
 use arrow_schema::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
 use flatbuffers::VerifierOptions;
-use forebay_core::cast::epoch_unit;
+use forebay_core::cast::{epoch_unit, whole_day};
 use forebay_core::limits::{ARROW_RECORD_MAX_FIELDS, EVENT_MAX_BYTES, EVENT_MAX_DEPTH};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
@@ -335,7 +335,11 @@ fn contained<T>(what: &str, decode: impl FnOnce() -> T) -> Result<T, Reject> {
 fn is_flat(data_type: &DataType) -> bool {
     matches!(
         data_type,
-        DataType::Null | DataType::Boolean | DataType::Timestamp(..)
+        DataType::Null
+            | DataType::Boolean
+            | DataType::Date32
+            | DataType::Date64
+            | DataType::Timestamp(..)
     ) || data_type.is_integer()
         || data_type.is_floating()
         || data_type.is_string()
@@ -365,6 +369,8 @@ fn put_value(column: &mut Column, array: &dyn Array) -> Result<(), Reject> {
         DataType::Utf8 => column.put_text(array.as_string::<i32>().value(0)),
         DataType::LargeUtf8 => column.put_text(array.as_string::<i64>().value(0)),
         DataType::Utf8View => column.put_text(array.as_string_view().value(0)),
+        DataType::Date32 => column.put_day(Some(one::<Date32Type>(array).into())),
+        DataType::Date64 => column.put_day(whole_day(one::<Date64Type>(array))),
         DataType::Timestamp(unit, zone) => {
             let count = match unit {
                 TimeUnit::Second => one::<TimestampSecondType>(array),

@@ -6,6 +6,7 @@
 mod real;
 
 use forebay_core::cast::is_exact;
+use forebay_core::date;
 use forebay_core::domain::{self, Domain};
 use forebay_core::source::EpochUnit;
 use forebay_core::time::Micros;
@@ -27,6 +28,7 @@ impl Column {
             Values::BigInt(_) => "BIGINT",
             Values::Integer(_) => "INTEGER",
             Values::Boolean(_) => "BOOLEAN",
+            Values::Date(_) => "DATE",
             Values::Timestamp(_) => "TIMESTAMP",
             Values::Struct(_) => "an object",
         };
@@ -57,7 +59,7 @@ impl Column {
                 Err(_) => return Err(self.refuse("a number out of its range")),
             },
             Values::Timestamp(_) => return self.put_time(value),
-            Values::Text(..) | Values::Boolean(_) | Values::Struct(_) => {
+            Values::Text(..) | Values::Boolean(_) | Values::Date(_) | Values::Struct(_) => {
                 return Err(self.refuse("a number"));
             }
         }
@@ -110,7 +112,7 @@ impl Column {
             Values::BigInt(_) | Values::Integer(_) | Values::Timestamp(_) => {
                 return Err(self.refuse("a number that is no integer of its range"));
             }
-            Values::Text(..) | Values::Boolean(_) | Values::Struct(_) => {
+            Values::Text(..) | Values::Boolean(_) | Values::Date(_) | Values::Struct(_) => {
                 return Err(self.refuse("a number"));
             }
         }
@@ -153,6 +155,13 @@ impl Column {
                 values.push(value);
                 self.guessed(Guess::TextNumber);
             }
+            Values::Date(values) => match date::parse(text) {
+                Some(days) => values.push(days),
+                None => {
+                    let none = format!("a string that is no date; write {}", date::SAMPLE);
+                    return Err(self.refuse(&none));
+                }
+            },
             Values::Timestamp(_) => {
                 let Some(micros) = time_text::parse(text) else {
                     return Err(self.refuse("a string that is no time; write 2013-01-01T05:15:00Z"));
@@ -184,6 +193,28 @@ impl Column {
         }
         if !form.zoned {
             self.guessed(Guess::TimeWithoutZone);
+        }
+        self.mark_valid();
+        Ok(())
+    }
+
+    /// A day, so many after 1970-01-01; None is part of one.
+    pub(super) fn put_day(&mut self, day: Option<i64>) -> Result<(), Reject> {
+        let Some(day) = day else {
+            return Err(self.refuse("milliseconds that are no whole day"));
+        };
+        let date = date::of_days(day);
+        match (&mut self.values, date) {
+            (Values::Date(values), Some(date)) => values.push(date),
+            // Midnight in UTC, as everywhere.
+            (Values::Timestamp(_), Some(date)) => {
+                let (cut, zoned) = (false, false);
+                return self.put_moment(date::midnight(date), Form { cut, zoned });
+            }
+            (Values::Date(_) | Values::Timestamp(_), None) => {
+                return Err(self.refuse("a day outside the years 0001 to 9999"));
+            }
+            _ => return Err(self.refuse("a date")),
         }
         self.mark_valid();
         Ok(())

@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray, StructArray,
-    TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, StringArray,
+    StructArray, TimestampMicrosecondArray,
 };
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, FieldRef, Fields as ArrowFields, TimeUnit};
@@ -36,6 +36,8 @@ pub(super) enum Values {
     Integer(Vec<i32>),
     /// BOOLEAN.
     Boolean(Vec<bool>),
+    /// DATE, days.
+    Date(Vec<i32>),
     /// TIMESTAMP, microseconds.
     Timestamp(Vec<i64>),
     /// An object: its own columns, as long as this one.
@@ -65,6 +67,7 @@ impl Column {
             DataType::Int64 => Values::BigInt(Vec::new()),
             DataType::Int32 => Values::Integer(Vec::new()),
             DataType::Boolean => Values::Boolean(Vec::new()),
+            DataType::Date32 => Values::Date(Vec::new()),
             DataType::Timestamp(TimeUnit::Microsecond, _) => Values::Timestamp(Vec::new()),
             DataType::Struct(fields) => Values::Struct(Box::new(Fields::new(fields)?)),
             other => {
@@ -110,7 +113,7 @@ impl Column {
             Values::Text(_, ends) => ends.push(ends.last().copied().unwrap_or(0)),
             Values::Double(values) => values.push(0.0),
             Values::BigInt(values) | Values::Timestamp(values) => values.push(0),
-            Values::Integer(values) => values.push(0),
+            Values::Integer(values) | Values::Date(values) => values.push(0),
             Values::Boolean(values) => values.push(false),
             Values::Struct(fields) => fields.push_nulls(),
         }
@@ -126,7 +129,7 @@ impl Column {
             }
             Values::Double(values) => values.truncate(rows),
             Values::BigInt(values) | Values::Timestamp(values) => values.truncate(rows),
-            Values::Integer(values) => values.truncate(rows),
+            Values::Integer(values) | Values::Date(values) => values.truncate(rows),
             Values::Boolean(values) => values.truncate(rows),
             Values::Struct(fields) => fields.truncate(rows),
         }
@@ -176,6 +179,7 @@ impl Column {
                 BooleanBuffer::from(take(values, rows)),
                 nulls,
             )),
+            Values::Date(values) => Arc::new(Date32Array::new(take(values, rows).into(), nulls)),
             Values::Timestamp(values) => Arc::new(
                 TimestampMicrosecondArray::new(take(values, rows).into(), nulls)
                     .with_data_type(self.field.data_type().clone()),

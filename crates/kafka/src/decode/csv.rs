@@ -232,7 +232,7 @@ fn put_field(column: &mut Column, text: &str) -> Result<(), Reject> {
             Ok(value) => column.put_integer(value),
             Err(_) => column.put_text(text),
         },
-        Values::Text(..) | Values::Struct(_) => column.put_text(text),
+        Values::Text(..) | Values::Date(_) | Values::Struct(_) => column.put_text(text),
     }
 }
 

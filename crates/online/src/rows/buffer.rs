@@ -236,7 +236,7 @@ fn encode_column(column: &ColumnBuffer, order: &[u32], out: &mut Vec<u8>) {
                 }
             }
         }
-        ColumnKind::Int | ColumnKind::Timestamp => {
+        ColumnKind::Int | ColumnKind::Date | ColumnKind::Timestamp => {
             let (base, width) = span(live().map(|row| column.words[row as usize] as i64));
             head(out, FORM_WORDS, width);
             out.extend_from_slice(&base.to_le_bytes());

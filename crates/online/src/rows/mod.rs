@@ -128,7 +128,7 @@ pub fn tile_bytes(spec: &ViewSpec) -> OnlineResult<TileBytes> {
             ColumnKind::Bool => row_bits += 1,
             ColumnKind::Text => row_bits += 8 * 4,
             // A base, unless they are kept as they are.
-            ColumnKind::Float | ColumnKind::Int | ColumnKind::Timestamp => {
+            ColumnKind::Float | ColumnKind::Int | ColumnKind::Date | ColumnKind::Timestamp => {
                 beside += 8;
                 row_bits += 8 * 8;
             }

@@ -22,6 +22,7 @@ fn encoded(kinds: &[ColumnKind], filters: usize, rows: &[Row]) -> Vec<u8> {
             match argument {
                 Value::Null => column.push_null(),
                 Value::Bool(value) => column.push_word(u64::from(*value)),
+                Value::Date(days) => column.push_word(i64::from(*days) as u64),
                 Value::Int(value) | Value::Timestamp(value) => column.push_word(*value as u64),
                 Value::Float(value) => column.push_word(value.to_bits()),
                 Value::Text(value) => column.push_text(value.as_bytes()),
@@ -141,6 +142,22 @@ fn golden_bytes_of_a_block_of_every_form_with_nulls_and_filters() {
     ];
     let kinds = [Float, Float, Int, Timestamp, Bool, Text, Int];
     assert_golden(&kinds, 2, &rows, &golden.concat());
+}
+
+#[test]
+fn golden_bytes_of_dates() {
+    let row = |offset, value| -> Row { ((0, 0, offset), vec![value], Vec::new()) };
+    let rows = [
+        row(0, Value::Date(-1)),
+        row(1, Value::Null),
+        row(2, Value::Date(19_782)),
+    ];
+    let golden = [
+        "01 000001 03000000 0000000000000000 0000000000000000 0000000000000000 00000000",
+        "000102",
+        "01 02 01 02 ffffffffffffffff 0000 0000 474d",
+    ];
+    assert_golden(&[ColumnKind::Date], 0, &rows, &golden.concat());
 }
 
 #[test]

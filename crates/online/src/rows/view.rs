@@ -66,7 +66,7 @@ impl<'a> RowView<'a> {
             take(&mut at, if bytes[head + 2] == 1 { bitmap } else { 0 })?;
             match (kind, form) {
                 (ColumnKind::Float, FORM_INTEGRAL)
-                | (ColumnKind::Int | ColumnKind::Timestamp, FORM_WORDS)
+                | (ColumnKind::Int | ColumnKind::Date | ColumnKind::Timestamp, FORM_WORDS)
                     if is_width(width) =>
                 {
                     take(&mut at, 8 + rows * usize::from(width))?;
@@ -264,6 +264,8 @@ impl Column for ColumnView<'_> {
         match self.cell(row) {
             Cell::Null => Value::Null,
             Cell::Float(value) => Value::Float(value),
+            // Days were 32 bits when they were written.
+            Cell::Int(value) if self.kind == ColumnKind::Date => Value::Date(value as i32),
             Cell::Int(value) if self.kind == ColumnKind::Timestamp => Value::Timestamp(value),
             Cell::Int(value) => Value::Int(value),
             Cell::Bool(value) => Value::Bool(value),
@@ -279,7 +281,7 @@ impl<'a> ColumnView<'a> {
         }
         match self.kind {
             ColumnKind::Float => Cell::Float(self.float(row)),
-            ColumnKind::Int | ColumnKind::Timestamp => Cell::Int(self.int(row)),
+            ColumnKind::Int | ColumnKind::Date | ColumnKind::Timestamp => Cell::Int(self.int(row)),
             ColumnKind::Bool => Cell::Bool(bit(self.body, row)),
             ColumnKind::Text => {
                 let start = if row == 0 {

@@ -95,6 +95,7 @@ fn column(listed: ListedColumn) -> ServeResult<Column> {
         "BIGINT" => DataType::Int64,
         "DOUBLE" => DataType::Float64,
         "VARCHAR" => DataType::Utf8,
+        "DATE" => DataType::Date32,
         "TIMESTAMP" => timestamp_type(),
         other => {
             return Err(unreadable(&format!(

@@ -19,6 +19,7 @@ use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{Action, FlightData, FlightDescriptor, Ticket};
 use bytes::Bytes;
 use forebay_core::ErrorKind;
+use forebay_core::date;
 use forebay_core::limits::{REQUEST_MAX_BYTES, RESPONSE_MAX_BYTES};
 use forebay_core::value::Value;
 use forebay_proto::v1;
@@ -294,6 +295,7 @@ fn request_kind(value: Value) -> Option<v1::request_value::Kind> {
         Value::Int(value) => Some(Kind::Integer(value)),
         Value::Float(value) => Some(Kind::Real(value)),
         Value::Text(text) => Some(Kind::Text(text.to_string())),
+        Value::Date(days) => Some(Kind::Text(date::format(days))),
         Value::Timestamp(at) => Some(Kind::TimestampUs(at)),
     }
 }

@@ -3,7 +3,7 @@
 //! places of archived rows.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, DataType};
@@ -58,6 +58,7 @@ fn fold(digests: &mut [u64], column: &dyn Array) -> Result<(), ArrowError> {
         DataType::Float64 => fixed!(column.as_primitive::<Float64Type>()),
         DataType::Int64 => fixed!(column.as_primitive::<Int64Type>()),
         DataType::Int32 => fixed!(column.as_primitive::<Int32Type>()),
+        DataType::Date32 => fixed!(column.as_primitive::<Date32Type>()),
         DataType::Timestamp(arrow_schema::TimeUnit::Microsecond, _) => {
             fixed!(column.as_primitive::<TimestampMicrosecondType>());
         }

@@ -63,6 +63,12 @@ fn golden_bytes() {
             vec![Value::Timestamp(64)],
             "17068001",
         ),
+        (
+            AggregateKind::Max,
+            DataType::Date32,
+            vec![Value::Date(-65)],
+            "17078101",
+        ),
         (AggregateKind::Last, DataType::Utf8, vec![], "18"),
     ] {
         let state = state_of(&spec(kind, data_type), &values);

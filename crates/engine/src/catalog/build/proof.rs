@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, RecordBatchOptions,
-    StringArray, TimestampMicrosecondArray, new_empty_array, new_null_array,
+    ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, RecordBatch,
+    RecordBatchOptions, StringArray, TimestampMicrosecondArray, new_empty_array, new_null_array,
 };
 use arrow_schema::{DataType, Schema, SchemaRef, TimeUnit};
 use forebay_core::cells::Cells;
@@ -72,6 +72,7 @@ impl Sample {
             (_, DataType::Int64) => Arc::new(Int64Array::from(vec![0])),
             (_, DataType::Float64) => Arc::new(Float64Array::from(vec![0.0])),
             (_, DataType::Utf8) => Arc::new(StringArray::from(vec![""])),
+            (_, DataType::Date32) => Arc::new(Date32Array::from(vec![0])),
             (_, DataType::Timestamp(TimeUnit::Microsecond, _)) => {
                 let epoch = TimestampMicrosecondArray::from(vec![0]);
                 Arc::new(epoch.with_data_type(data_type.clone()))
@@ -251,6 +252,7 @@ mod tests {
             DataType::Int64,
             DataType::Float64,
             DataType::Utf8,
+            DataType::Date32,
             forebay_core::time::timestamp_type(),
         ] {
             for sample in SAMPLES {

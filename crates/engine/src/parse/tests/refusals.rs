@@ -113,7 +113,7 @@ const REFUSED: &[Row] = &[
     (
         "CREATE ENTITY e (k BIGINT(10))",
         "f.sql:1:26: column k: this type has no length; write VARCHAR, DOUBLE, BIGINT, INTEGER, \
-         BOOLEAN or TIMESTAMP",
+         BOOLEAN, DATE or TIMESTAMP",
         "CREATE ENTITY e (k VARCHAR)",
     ),
     (
@@ -126,14 +126,14 @@ const REFUSED: &[Row] = &[
     (
         "CREATE ENTITY e (k JSON)",
         "f.sql:1:20: column k: type JSON is not supported; write VARCHAR, DOUBLE, BIGINT, INTEGER, \
-         BOOLEAN or TIMESTAMP",
+         BOOLEAN, DATE or TIMESTAMP",
         "CREATE ENTITY e (k VARCHAR, n BIGINT, i INTEGER, b BOOLEAN, t TIMESTAMP)",
     ),
     (
         "CREATE SOURCE s (x FLOAT, t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = \
          'kafka')",
         "f.sql:1:20: column x: type FLOAT is not supported; write VARCHAR, DOUBLE, BIGINT, \
-         INTEGER, BOOLEAN or TIMESTAMP",
+         INTEGER, BOOLEAN, DATE or TIMESTAMP",
         "CREATE SOURCE s (x DOUBLE, t TIMESTAMP NOT NULL, WATERMARK FOR t AS t) WITH (connector = \
          'kafka')",
     ),

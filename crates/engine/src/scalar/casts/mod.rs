@@ -1,7 +1,7 @@
 //! Casts between the types of expressions. A value without a counterpart is a fault of its row
 //! (`Cast`), and NULL by TRY_CAST. DOUBLE becomes an integer by truncation toward zero, NaN and
 //! infinities have none; a number is true where it is not 0; TIMESTAMP and numbers are microseconds
-//! since 1970. Text is read by the grammars of `text` and `moment`, numbers are written as briefly
+//! since 1970; a DATE is its midnight in UTC, a TIMESTAMP lies in one. Text is read by the grammars of `text` and `moment`, numbers are written as briefly
 //! as they are read back, NaN and infinities as `NaN`, `inf` and `-inf`.
 
 mod moment;
@@ -12,15 +12,16 @@ use std::sync::Arc;
 use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, DurationMicrosecondType, Float64Type, Int32Type, Int64Type,
+    ArrowPrimitiveType, Date32Type, DurationMicrosecondType, Float64Type, Int32Type, Int64Type,
     TimestampMicrosecondType,
 };
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, TimestampMicrosecondArray,
-    new_null_array,
+    Array, ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array,
+    TimestampMicrosecondArray, new_null_array,
 };
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_schema::DataType;
+use forebay_core::date;
 use forebay_core::fault::FaultKind;
 use forebay_core::time::timestamp_type;
 use forebay_core::{ErrorKind, PortError, PortResult};
@@ -39,10 +40,12 @@ pub(super) struct Cast {
 
 /// Whether there is a cast.
 pub(super) fn exists(from: Type, to: Type) -> bool {
-    use Type::{BigInt, Boolean, Double, Duration, Integer, Text, Timestamp};
+    use Type::{BigInt, Boolean, Date, Double, Duration, Integer, Text, Timestamp};
     let number = |of: Type| matches!(of, Integer | BigInt | Double);
     from == to
         || match (from, to) {
+            (Date, to) => matches!(to, Text | Timestamp),
+            (from, Date) => matches!(from, Text | Timestamp),
             (Boolean | Timestamp, Text) | (Text, Boolean | Timestamp) => true,
             (Boolean | Timestamp | Text, to) => number(to),
             (Duration, to) => to == BigInt,
@@ -72,6 +75,7 @@ impl Kernel for Cast {
             DataType::Boolean => job.booleans(),
             DataType::Int32 => job.integers::<Int32Type>(),
             DataType::Int64 => job.integers::<Int64Type>(),
+            DataType::Date32 => job.dates(),
             DataType::Timestamp(..) if self.to == Type::Text => job.moments(),
             DataType::Timestamp(..) => job.integers::<TimestampMicrosecondType>(),
             DataType::Duration(_) => job.integers::<DurationMicrosecondType>(),
@@ -193,6 +197,11 @@ impl Job<'_, '_> {
                 let values = column.map(rows, |value| whole(value) as f64);
                 Arc::new(Float64Array::new(values.into(), self.nulls()))
             }
+            // Of a TIMESTAMP: numbers have no cast to it.
+            Type::Date => {
+                let values = self.all(|row| date::of_moment(whole(column.value(row))));
+                Arc::new(Date32Array::new(values.into(), self.nulls()))
+            }
             Type::Timestamp => times(column.map(rows, whole), self.nulls()),
             Type::Text => return self.written(),
             to => return Err(no_cast(self.operand.array.data_type(), to)),
@@ -246,6 +255,10 @@ impl Job<'_, '_> {
                 let values = self.all(|row| text::double(value(row)));
                 Arc::new(Float64Array::new(values.into(), self.nulls()))
             }
+            Type::Date => {
+                let values = self.all(|row| date::parse(value(row).trim_ascii()));
+                Arc::new(Date32Array::new(values.into(), self.nulls()))
+            }
             Type::Timestamp => {
                 let values = self.all(|row| moment::read(value(row)));
                 times(values, self.nulls())
@@ -254,9 +267,23 @@ impl Job<'_, '_> {
         })
     }
 
+    fn dates(mut self) -> PortResult<ArrayRef> {
+        let column = Column::of::<Date32Type>(self.operand, self.rows);
+        match self.to {
+            Type::Timestamp => Ok(times(column.map(self.rows, date::midnight), self.nulls())),
+            Type::Text => self.spelled(|row, out| out.push_str(&date::format(column.value(row)))),
+            to => Err(no_cast(&DataType::Date32, to)),
+        }
+    }
+
     /// Times as text.
     fn moments(self) -> PortResult<ArrayRef> {
         let column = Column::of::<TimestampMicrosecondType>(self.operand, self.rows);
+        self.spelled(|row, out| moment::write(column.value(row), out))
+    }
+
+    /// The texts that `write` writes.
+    fn spelled(self, write: impl Fn(usize, &mut String)) -> PortResult<ArrayRef> {
         let mut builder = StringBuilder::with_capacity(self.rows, self.rows * 24);
         let mut written = String::new();
         for row in 0..self.rows {
@@ -265,7 +292,7 @@ impl Job<'_, '_> {
                 continue;
             }
             written.clear();
-            moment::write(column.value(row), &mut written);
+            write(row, &mut written);
             builder.append_value(&written);
         }
         Ok(Arc::new(builder.finish()))

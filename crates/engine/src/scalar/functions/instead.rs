@@ -203,10 +203,7 @@ const INSTEAD: &[(&[&str], &str)] = &[
         &["last_day"],
         "write date_trunc('month', time) + INTERVAL '1' MONTH - INTERVAL '1' DAY",
     ),
-    (
-        &["date", "to_date", "make_date", "trunc_date"],
-        "there is no DATE; write date_trunc('day', time), or make_timestamp(y, m, d, 0, 0, 0)",
-    ),
+    (&["date", "to_date", "trunc_date"], "write CAST(x AS DATE)"),
     (
         &["to_time", "make_time"],
         "there is no TIME; write date_part('hour', time) and the like",

@@ -3,6 +3,7 @@
 
 mod angles;
 pub(super) mod calendar;
+pub(super) mod dates;
 mod form;
 mod geo;
 mod hash;
@@ -39,6 +40,7 @@ const FILES: &[&[(&str, &[Function])]] = &[
     text_making::FAMILIES,
     time_parts::FAMILIES,
     time_making::FAMILIES,
+    dates::FAMILIES,
     regexp::FAMILIES,
     json::FAMILIES,
     hash::FAMILIES,

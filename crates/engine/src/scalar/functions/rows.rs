@@ -8,12 +8,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use arrow_array::builder::{
-    BooleanBuilder, DurationMicrosecondBuilder, Float64Builder, Int64Builder,
+    BooleanBuilder, Date32Builder, DurationMicrosecondBuilder, Float64Builder, Int64Builder,
     IntervalMonthDayNanoBuilder, StringBuilder, TimestampMicrosecondBuilder,
 };
 use arrow_array::types::IntervalMonthDayNano;
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, DurationMicrosecondArray, Float64Array, Int64Array,
+    Array, ArrayRef, BooleanArray, Date32Array, DurationMicrosecondArray, Float64Array, Int64Array,
     IntervalMonthDayNanoArray, StringArray, TimestampMicrosecondArray, new_null_array,
 };
 use forebay_core::exact::CANONICAL_NAN;
@@ -40,6 +40,7 @@ pub(super) struct Bool;
 pub(super) struct Int;
 pub(super) struct Float;
 pub(super) struct Text;
+pub(super) struct Day;
 pub(super) struct Time;
 pub(super) struct Span;
 pub(super) struct Interval;
@@ -114,6 +115,7 @@ given!(Bool, BooleanArray, bool);
 given!(Int, Int64Array, i64);
 given!(Float, Float64Array, f64);
 given!(Text, StringArray, &'a str);
+given!(Day, Date32Array, i32);
 given!(Time, TimestampMicrosecondArray, i64);
 given!(Span, DurationMicrosecondArray, i64);
 given!(Interval, IntervalMonthDayNanoArray, IntervalMonthDayNano);
@@ -209,6 +211,7 @@ macro_rules! made {
 made!(Bool, BooleanBuilder, bool, |value| value, |sink| sink);
 made!(Int, Int64Builder, i64, |value| value, |sink| sink);
 made!(Float, Float64Builder, f64, one_nan, |sink| sink);
+made!(Day, Date32Builder, i32, |value| value, |sink| sink);
 made!(
     Time,
     TimestampMicrosecondBuilder,

@@ -267,6 +267,9 @@ fn no_arithmetic(text: &str, given: (Type, Type), op: Operator) -> Refusal {
     let remedy = match given {
         (Type::Text, _) | (_, Type::Text) => "cast the text: CAST(.. AS DOUBLE)",
         (Type::Boolean, _) | (_, Type::Boolean) => "cast the boolean: CAST(.. AS BIGINT)",
+        (Type::Date, _) | (_, Type::Date) => {
+            "write dates with whole days, as in d + 1 or d - other, or with INTERVAL, which gives a TIMESTAMP"
+        }
         _ => {
             "write times with INTERVAL, as in ts - INTERVAL '1' HOUR, or lengths as numbers: extract(epoch FROM ..)"
         }
@@ -295,23 +298,44 @@ pub(in crate::scalar) fn refused_types(
     if comparison(op).is_some() {
         let number = is_number(left) && is_number(right);
         let spans = |of| matches!(of, Type::Duration | Type::Interval);
-        let time = |a, b| a == Type::Timestamp && b == Type::Text;
+        let time = |a, b| matches!(a, Type::Date | Type::Timestamp) && b == Type::Text;
+        let dated = |a, b| a == Type::Date && b == Type::Timestamp;
         let fits = left == right
             || number
             || (spans(left) && spans(right))
             || time(left, right)
-            || time(right, left);
+            || time(right, left)
+            || dated(left, right)
+            || dated(right, left);
         return (!fits).then(|| {
             let (l, r) = (left.sql(), right.sql());
-            let cast = if right == Type::Text { l } else { r };
+            let remedy = match (left, right) {
+                (Type::Date, of) | (of, Type::Date) if is_number(of) => {
+                    "DATE '2024-05-01', or a date with days, as in DATE '1970-01-01' + 1".to_owned()
+                }
+                (_, Type::Text) => format!("CAST(.. AS {l})"),
+                _ => format!("CAST(.. AS {r})"),
+            };
             Refusal::new(format!(
-                "{text}: {l} is compared with {r}, and neither is cast without being asked; write CAST(.. AS {cast})"
+                "{text}: {l} is compared with {r}, and neither is cast without being asked; write {remedy}"
             ))
         });
     }
     if arithmetic(op).is_some() {
         let time = |of| matches!(of, Type::Timestamp | Type::Duration | Type::Interval);
-        let fits = (is_number(left) && is_number(right)) || (time(left) && time(right));
+        let whole = |of| matches!(of, Type::Integer | Type::BigInt);
+        let fits = match (left, right) {
+            (Type::Date, Type::Date | Type::Timestamp) | (Type::Timestamp, Type::Date) => {
+                op == Operator::Minus
+            }
+            (Type::Date, Type::Duration | Type::Interval) => {
+                matches!(op, Operator::Plus | Operator::Minus)
+            }
+            (Type::Duration | Type::Interval, Type::Date) => op == Operator::Plus,
+            (Type::Date, of) => whole(of) && matches!(op, Operator::Plus | Operator::Minus),
+            (of, Type::Date) => whole(of) && op == Operator::Plus,
+            _ => (is_number(left) && is_number(right)) || (time(left) && time(right)),
+        };
         return (!fits).then(|| no_arithmetic(text, (left, right), op));
     }
     None

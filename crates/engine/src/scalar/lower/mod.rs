@@ -61,8 +61,8 @@ fn planned_type(data_type: &DataType) -> Result<Option<Type>, Refusal> {
     }
     planned(data_type).map(Some).ok_or_else(|| {
         Refusal::new(format!(
-            "values of type {data_type} are not supported in expressions; write BIGINT, DOUBLE, VARCHAR, BOOLEAN or \
-             TIMESTAMP"
+            "values of type {data_type} are not supported in expressions; write BIGINT, DOUBLE, VARCHAR, BOOLEAN, \
+             DATE or TIMESTAMP"
         ))
     })
 }
@@ -283,7 +283,7 @@ impl<'a> Lowering<'a> {
             return self.cast(typed, to, false);
         }
         let is_constant = self.builder.constant(typed.slot).is_some();
-        if (from, to) == (Type::Text, Type::Timestamp) && is_constant {
+        if from == Type::Text && matches!(to, Type::Date | Type::Timestamp) && is_constant {
             return self.cast(typed, to, false);
         }
         let text = self.text(typed);
@@ -313,12 +313,13 @@ impl<'a> Lowering<'a> {
         if !casts::exists(from, to) {
             let text = self.text(typed);
             let (from, wanted) = (from.sql(), to.sql());
-            let remedy = if typed.of == Some(Type::Duration) {
-                format!(
+            let remedy = match (typed.of, to) {
+                (Some(Type::Duration), _) => format!(
                     "extract(epoch FROM {text}) are its seconds, CAST({text} AS BIGINT) its microseconds"
-                )
-            } else {
-                "CAST to BIGINT, DOUBLE or VARCHAR".to_owned()
+                ),
+                (Some(Type::Date), _) => format!("{} - DATE '1970-01-01', its days", operand(text)),
+                (_, Type::Date) => format!("CAST(CAST({text} AS TIMESTAMP) AS DATE)"),
+                _ => "CAST to BIGINT, DOUBLE or VARCHAR".to_owned(),
             };
             return Err(Refusal::new(format!(
                 "{text} is {from}, which has no cast to {wanted}; write {remedy}"
@@ -400,8 +401,8 @@ impl<'a> Lowering<'a> {
                 typed.of == Some(Type::Text) && self.builder.constant(typed.slot).is_some()
             };
             match (left, right) {
-                (Type::Timestamp, Type::Text) if constant_text(value) => continue,
-                (Type::Text, Type::Timestamp) if constant_text(&found) => {
+                (Type::Date | Type::Timestamp, Type::Text) if constant_text(value) => continue,
+                (Type::Text, Type::Date | Type::Timestamp) if constant_text(&found) => {
                     common = Some(*value);
                     continue;
                 }

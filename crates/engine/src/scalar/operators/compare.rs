@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    DurationMicrosecondType, Float64Type, Int32Type, Int64Type, IntervalMonthDayNano,
+    Date32Type, DurationMicrosecondType, Float64Type, Int32Type, Int64Type, IntervalMonthDayNano,
     IntervalMonthDayNanoType, TimestampMicrosecondType,
 };
 use arrow_array::{ArrayRef, BooleanArray};
@@ -135,6 +135,7 @@ fn bits(
     Ok(match (left.array.data_type(), right.array.data_type()) {
         (DataType::Int32, DataType::Int32) => ordered!(Int32Type),
         (DataType::Int64, DataType::Int64) => ordered!(Int64Type),
+        (DataType::Date32, DataType::Date32) => ordered!(Date32Type),
         (DataType::Timestamp(..), DataType::Timestamp(..)) => ordered!(TimestampMicrosecondType),
         (DataType::Duration(_), DataType::Duration(_)) => ordered!(DurationMicrosecondType),
         (DataType::Float64, DataType::Float64) => doubles(

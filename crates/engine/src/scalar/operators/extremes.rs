@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
+    ArrowPrimitiveType, Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
 };
 use arrow_array::{Array, ArrayRef, BooleanArray, PrimitiveArray, new_null_array};
 use arrow_schema::DataType;
@@ -98,6 +98,9 @@ impl Kernel for Extreme {
             DataType::Float64 => {
                 let one_nan = |v: f64| if v.is_nan() { CANONICAL_NAN } else { v };
                 Arc::new(self.numbers::<Float64Type>(operands, rows, compare_floats, one_nan))
+            }
+            DataType::Date32 => {
+                Arc::new(self.numbers::<Date32Type>(operands, rows, |a, b| a.cmp(&b), |v| v))
             }
             DataType::Timestamp(..) => {
                 let order = |a: i64, b: i64| a.cmp(&b);

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, BooleanArray};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_schema::DataType;
@@ -54,6 +54,7 @@ impl Members {
             DataType::Int64 => array.as_primitive::<Int64Type>().value(0),
             DataType::Float64 => bits(array.as_primitive::<Float64Type>().value(0)),
             DataType::Boolean => i64::from(array.as_boolean().value(0)),
+            DataType::Date32 => i64::from(array.as_primitive::<Date32Type>().value(0)),
             _ => array.as_primitive::<TimestampMicrosecondType>().value(0),
         };
         let numbers: HashSet<i64> = list.map(|array| number(array)).collect();
@@ -107,6 +108,10 @@ impl Kernel for Members {
                     _ => None,
                 };
                 collect(&|row| set.is_some_and(|set| set.contains(column.value(row))))
+            }
+            DataType::Date32 => {
+                let column = Column::of::<Date32Type>(operand, rows);
+                collect(&|row| self.has(i64::from(column.value(row))))
             }
             _ => {
                 let column = Column::of::<TimestampMicrosecondType>(operand, rows);

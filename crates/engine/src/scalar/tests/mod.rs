@@ -2,6 +2,7 @@
 //! rows fail, and what is refused with which words.
 
 mod cuts;
+mod dates;
 mod edges;
 mod lazy;
 mod precedence;
@@ -11,7 +12,7 @@ mod refusals;
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray,
+    ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, StringArray,
     TimestampMicrosecondArray,
 };
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
@@ -87,6 +88,15 @@ pub(super) fn table() -> Columns {
         Some(i64::MIN),
         None,
     ];
+    let d = [
+        "1970-01-01",
+        "2024-02-29",
+        "0001-01-01",
+        "9999-12-31",
+        "1969-12-31",
+        "",
+    ];
+    let dates: Date32Array = d.map(forebay_core::date::parse).into_iter().collect();
     let times = TimestampMicrosecondArray::from(t.to_vec()).with_timezone("UTC");
     vec![
         ("n", Arc::new(Int64Array::from(n.to_vec()))),
@@ -97,6 +107,7 @@ pub(super) fn table() -> Columns {
         ("s", Arc::new(StringArray::from(s.to_vec()))),
         ("b", Arc::new(BooleanArray::from(b.to_vec()))),
         ("t", Arc::new(times)),
+        ("d", Arc::new(dates)),
     ]
 }
 

@@ -103,7 +103,25 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "write DOUBLE",
         "CAST(x AS DOUBLE)",
     ),
-    ("CAST(t AS DATE)", "write TIMESTAMP", "CAST(t AS TIMESTAMP)"),
+    (
+        "CAST(n AS DATE)",
+        "write CAST(CAST(n AS TIMESTAMP) AS DATE)",
+        "CAST(CAST(n AS TIMESTAMP) AS DATE)",
+    ),
+    (
+        "CAST(d AS BIGINT)",
+        "write d - DATE '1970-01-01'",
+        "d - DATE '1970-01-01'",
+    ),
+    ("d * 2", "write dates with whole days", "d + 2"),
+    ("d + d", "write dates with whole days", "d - d"),
+    ("2 - d", "write dates with whole days", "d - 2"),
+    ("d + x", "write dates with whole days", "d + n"),
+    (
+        "d = 1",
+        "write DATE '2024-05-01'",
+        "d = DATE '1970-01-01' + 1",
+    ),
     ("CAST(x AS REAL)", "write DOUBLE", "CAST(x AS DOUBLE)"),
     (
         "CAST(b AS TIMESTAMP)",

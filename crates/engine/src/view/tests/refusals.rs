@@ -234,10 +234,10 @@ const REFUSED: &[Row] = &[
         "SELECT sum(CAST(x AS DOUBLE)) OVER {e} AS s FROM events",
     ),
     (
-        "SELECT CAST(max(ts) OVER {e} AS DATE) AS d FROM events",
-        "2:58: feature view v: DATE is no type of expressions; write TIMESTAMP, as in \
-         date_trunc('day', ts)",
-        "SELECT CAST(max(ts) OVER {e} AS TIMESTAMP) AS d, CAST(max(x) OVER {e} AS BIGINT) AS b, \
+        "SELECT CAST(max(ts) OVER {e} AS TIME) AS d FROM events",
+        "2:58: feature view v: TIME is no type of expressions; write BOOLEAN, INTEGER, BIGINT, \
+         DOUBLE, VARCHAR, DATE or TIMESTAMP",
+        "SELECT CAST(max(ts) OVER {e} AS DATE) AS a, CAST(max(ts) OVER {e} AS TIMESTAMP) AS d, CAST(max(x) OVER {e} AS BIGINT) AS b, \
          CAST(max(x) OVER {e} AS INTEGER) AS i, CAST(max(x) OVER {e} AS BOOLEAN) AS o, \
          CAST(max(ts) OVER {e} AS VARCHAR) AS t FROM events",
     ),

@@ -4,6 +4,7 @@
 
 use anyhow::Result;
 use arrow_array::RecordBatch;
+use forebay_core::date;
 use forebay_core::time::Micros;
 use forebay_core::value::Value;
 use forebay_engine::{Expectation, Location};
@@ -91,6 +92,7 @@ pub(super) fn literal(value: &Value) -> String {
         // The shortest text that reads back as the same bits.
         Value::Float(value) => format!("{value:?}"),
         Value::Text(value) => format!("'{}'", value.replace('\'', "''")),
+        Value::Date(days) => format!("DATE '{}'", date::format(*days)),
         Value::Timestamp(at) => format!("TIMESTAMP '{}'", instant::format(*at)),
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
+use forebay_core::date;
 use forebay_core::source::{Column, sql_name};
 use forebay_core::value::{Value, array_from_values};
 
@@ -86,6 +87,7 @@ fn value(column: &Column, text: &str) -> Result<Value> {
             .map(|number| Value::Int(i64::from(number))),
         DataType::Int64 => text.parse().ok().map(Value::Int),
         DataType::Float64 => text.parse().ok().map(Value::Float),
+        DataType::Date32 => date::parse(text).map(Value::Date),
         DataType::Timestamp(..) => instant::parse(text).ok().map(Value::Timestamp),
         other => bail!(
             "request column '{}' has type {other}, which cannot be written as text",
@@ -107,6 +109,7 @@ fn example(data_type: &DataType) -> &'static str {
         DataType::Boolean => "true or false",
         DataType::Int32 | DataType::Int64 => "a whole number such as 42",
         DataType::Float64 => "a number such as 1.5",
+        DataType::Date32 => "2013-07-01",
         DataType::Timestamp(..) => "2013-07-01T12:00:00Z or '2013-07-01 12:00:00' (UTC)",
         _ => "a text",
     }

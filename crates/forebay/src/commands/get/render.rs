@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result, ensure};
+use forebay_core::date;
 use forebay_core::time::Micros;
 use forebay_core::value::Value;
 use forebay_core::view::FeatureStatus;
@@ -196,6 +197,7 @@ fn text(value: &Value) -> String {
         // The shortest text that reads back as the same bits.
         Value::Float(value) => format!("{value:?}"),
         Value::Text(value) => value.to_string(),
+        Value::Date(days) => date::format(*days),
         Value::Timestamp(at) => instant::format(*at),
     }
 }
@@ -215,6 +217,7 @@ fn to_json(value: &Value) -> Json {
             "-Infinity"
         }),
         Value::Text(value) => json!(value.as_ref()),
+        Value::Date(days) => json!(date::format(*days)),
         Value::Timestamp(at) => json!(instant::format(*at)),
     }
 }

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use arrow_array::{Float32Array, Float64Array, Int64Array, TimestampNanosecondArray};
+use arrow_array::{
+    Date32Array, Date64Array, Float32Array, Float64Array, Int64Array, TimestampNanosecondArray,
+};
 use arrow_ipc::writer::StreamWriter;
 use forebay_core::domain::Domain;
 use forebay_core::format::SourceFormat;
@@ -18,6 +20,7 @@ fn source_of(format: &str) -> SourceDef {
         column("real", DataType::Float64, true),
         column("text", DataType::Utf8, true),
         column("seen", timestamp_type(), true),
+        column("day", DataType::Date32, true),
     ];
     let domains = [
         ("small", Domain::SmallInt),
@@ -52,7 +55,7 @@ fn written(format: &str, name: &str, value: &str) -> Vec<u8> {
     if format == "json" {
         return format!(r#"{{"at":"{at}","{name}":{value}}}"#).into_bytes();
     }
-    let place = ["at", "small", "real", "text", "seen"]
+    let place = ["at", "small", "real", "text", "seen", "day"]
         .iter()
         .position(|n| *n == name);
     let empty = ",".repeat(place.expect("a column"));
@@ -116,6 +119,20 @@ const CASES: &[(&str, &str, Expected)] = &[
         "1999",
         Ok(r#""seen":"1970-01-01T00:00:00.001000Z""#),
     ),
+    ("day", r#""2024-02-29""#, Ok(r#""day":"2024-02-29""#)),
+    ("day", r#""0001-01-01""#, Ok(r#""day":"0001-01-01""#)),
+    (
+        "day",
+        r#""2023-02-29""#,
+        Err("is DATE and the record has a string that is no date; write 2024-05-01"),
+    ),
+    ("day", r#""0000-01-01""#, Err("a string that is no date")),
+    (
+        "day",
+        r#""2024-02-29T00:00:00Z""#,
+        Err("a string that is no date"),
+    ),
+    ("day", "19782", Err("is DATE and the record has")),
 ];
 
 #[test]
@@ -222,6 +239,41 @@ fn columns_of_arrow_are_judged_by_the_same_rule() {
             "real",
             Arc::new(Float64Array::from(vec![1e300])),
             Err("the largest REAL"),
+        ),
+        (
+            "day",
+            Arc::new(Date32Array::from(vec![-1])),
+            Ok(r#""day":"1969-12-31""#),
+        ),
+        (
+            "day",
+            Arc::new(Date64Array::from(vec![86_400_000])),
+            Ok(r#""day":"1970-01-02""#),
+        ),
+        (
+            "day",
+            Arc::new(Date64Array::from(vec![1])),
+            Err("is DATE and the record has milliseconds that are no whole day"),
+        ),
+        (
+            "day",
+            Arc::new(Date32Array::from(vec![i32::MAX])),
+            Err("a day outside the years 0001 to 9999"),
+        ),
+        (
+            "day",
+            Arc::new(Int64Array::from(vec![1])),
+            Err("is DATE and the record has a number"),
+        ),
+        (
+            "seen",
+            Arc::new(Date32Array::from(vec![1])),
+            Ok(r#""seen":"1970-01-02T00:00:00Z""#),
+        ),
+        (
+            "text",
+            Arc::new(Date32Array::from(vec![1])),
+            Err("is VARCHAR(3) and the record has a date"),
         ),
         (
             "text",

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow_array::types::IntervalMonthDayNano;
 use arrow_array::{
-    ArrayRef, BooleanArray, DurationMicrosecondArray, Float64Array, Int32Array, Int64Array,
-    IntervalMonthDayNanoArray, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Date32Array, DurationMicrosecondArray, Float64Array, Int32Array,
+    Int64Array, IntervalMonthDayNanoArray, StringArray, TimestampMicrosecondArray,
 };
 use forebay_core::time::{DAY_US, HOUR_US, timestamp_type};
 
@@ -27,12 +27,30 @@ pub(super) fn classes(class: Type) -> ArrayRef {
         Type::BigInt => Arc::new(Int64Array::from(integers())),
         Type::Double => Arc::new(Float64Array::from(floats())),
         Type::Text => Arc::new(StringArray::from(texts())),
+        Type::Date => Arc::new(Date32Array::from(dates())),
         Type::Timestamp => {
             Arc::new(TimestampMicrosecondArray::from(times()).with_data_type(timestamp_type()))
         }
         Type::Duration => Arc::new(DurationMicrosecondArray::from(spans())),
         Type::Interval => Arc::new(IntervalMonthDayNanoArray::from(intervals())),
     }
+}
+
+fn dates() -> Vec<Option<i32>> {
+    let mut dates = vec![None];
+    for text in [
+        "0001-01-01",
+        "1582-10-15",
+        "1969-12-31",
+        "1970-01-01",
+        "2000-02-29",
+        "2024-05-01",
+        "2024-12-31",
+        "9999-12-31",
+    ] {
+        dates.push(forebay_core::date::parse(text));
+    }
+    dates
 }
 
 fn integers() -> Vec<Option<i64>> {

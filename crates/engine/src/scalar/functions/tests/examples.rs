@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, IntervalMonthDayNanoArray,
-    StringArray, TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array,
+    IntervalMonthDayNanoArray, StringArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow_cast::cast;
 use arrow_cast::parse::parse_interval_month_day_nano;
@@ -108,6 +108,10 @@ impl<'a> Reader<'a> {
         match word {
             "NULL" => Ok(new_null_array(&DataType::Null, 1)),
             "true" | "false" => Ok(Arc::new(BooleanArray::from(vec![word == "true"]))),
+            "DATE" => {
+                let days = forebay_core::date::parse(&self.quoted()).expect("a date");
+                Ok(Arc::new(Date32Array::from(vec![days])))
+            }
             "TIMESTAMP" => {
                 let text = self.quoted();
                 let time = DateTime::parse_from_rfc3339(&text).expect("RFC 3339");
@@ -127,6 +131,7 @@ impl<'a> Reader<'a> {
                     "DOUBLE" => Type::Double,
                     "BIGINT" => Type::BigInt,
                     "VARCHAR" => Type::Text,
+                    "DATE" => Type::Date,
                     other => panic!("{other}"),
                 };
                 self.expect(")");
