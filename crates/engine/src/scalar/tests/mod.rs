@@ -88,7 +88,6 @@ pub(super) fn table() -> Columns {
         Some(i64::MIN),
         None,
     ];
-    let times = TimestampMicrosecondArray::from(t.to_vec()).with_timezone("UTC");
     vec![
         ("n", Arc::new(Int64Array::from(n.to_vec()))),
         ("m", Arc::new(Int64Array::from(m.to_vec()))),
@@ -97,9 +96,14 @@ pub(super) fn table() -> Columns {
         ("y", Arc::new(Float64Array::from(y.to_vec()))),
         ("s", Arc::new(StringArray::from(s.to_vec()))),
         ("b", Arc::new(BooleanArray::from(b.to_vec()))),
-        ("t", Arc::new(times)),
+        ("t", times(&t)),
         ("d", dates()),
     ]
+}
+
+fn times(values: &[Option<i64>]) -> ArrayRef {
+    let times = TimestampMicrosecondArray::from(values.to_vec());
+    Arc::new(times.with_timezone("UTC"))
 }
 
 fn dates() -> ArrayRef {
