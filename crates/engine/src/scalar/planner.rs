@@ -72,7 +72,8 @@ impl Operators {
         use Type::{BigInt, Date, Duration, Integer, Interval};
         let sides = || vec![raw.left.clone(), raw.right.clone()];
         let swapped = || vec![raw.right.clone(), raw.left.clone()];
-        let days = |of| matches!(of, Some(Integer | BigInt));
+        // NULL is of the type that leaves a date.
+        let days = |of| matches!(of, None | Some(Integer | BigInt));
         let call = match (left, op, right) {
             (Some(Date), Operator::Minus, Some(Date)) => self.call(DAYS_BETWEEN, swapped()),
             (Some(Date), Operator::Minus, of) if days(of) => self.call(SUBTRACT_DAYS, sides()),

@@ -1,8 +1,9 @@
 //! Casts between the types of expressions. A value without a counterpart is a fault of its row
 //! (`Cast`), and NULL by TRY_CAST. DOUBLE becomes an integer by truncation toward zero, NaN and
 //! infinities have none; a number is true where it is not 0; TIMESTAMP and numbers are microseconds
-//! since 1970; a DATE is its midnight in UTC, a TIMESTAMP lies in one. Text is read by the grammars of `text` and `moment`, numbers are written as briefly
-//! as they are read back, NaN and infinities as `NaN`, `inf` and `-inf`.
+//! since 1970; a DATE is its midnight in UTC, a TIMESTAMP lies in one. Text is read by the grammars
+//! of `text` and `moment`, numbers are written as briefly as they are read back, NaN and infinities
+//! as `NaN`, `inf` and `-inf`.
 
 mod moment;
 mod text;

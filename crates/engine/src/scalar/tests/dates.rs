@@ -33,7 +33,7 @@ fn a_date_is_its_midnight_where_a_time_is_taken() {
             "d = TIMESTAMP '1970-01-01 00:00:00'",
             "true false false false false NULL",
         ),
-        ("d < t", "false false false true false NULL"),
+        ("d < t", "false false true true false NULL"),
         ("extract(year FROM d)", "1970 2024 1 9999 1969 NULL"),
         (
             "date_trunc('month', d) = DATE '2024-02-01'",

@@ -88,16 +88,6 @@ pub(super) fn table() -> Columns {
         Some(i64::MIN),
         None,
     ];
-    let d = [
-        "1970-01-01",
-        "2024-02-29",
-        "0001-01-01",
-        "9999-12-31",
-        "1969-12-31",
-        "",
-    ];
-    let dates: Date32Array = d.map(forebay_core::date::parse).into_iter().collect();
-    let times = TimestampMicrosecondArray::from(t.to_vec()).with_timezone("UTC");
     vec![
         ("n", Arc::new(Int64Array::from(n.to_vec()))),
         ("m", Arc::new(Int64Array::from(m.to_vec()))),
@@ -106,9 +96,27 @@ pub(super) fn table() -> Columns {
         ("y", Arc::new(Float64Array::from(y.to_vec()))),
         ("s", Arc::new(StringArray::from(s.to_vec()))),
         ("b", Arc::new(BooleanArray::from(b.to_vec()))),
-        ("t", Arc::new(times)),
-        ("d", Arc::new(dates)),
+        ("t", times(&t)),
+        ("d", dates()),
     ]
+}
+
+fn times(values: &[Option<i64>]) -> ArrayRef {
+    let times = TimestampMicrosecondArray::from(values.to_vec());
+    Arc::new(times.with_timezone("UTC"))
+}
+
+fn dates() -> ArrayRef {
+    let texts = [
+        "1970-01-01",
+        "2024-02-29",
+        "0001-01-01",
+        "9999-12-31",
+        "1969-12-31",
+        "",
+    ];
+    let dates = texts.map(forebay_core::date::parse);
+    Arc::new(dates.into_iter().collect::<Date32Array>())
 }
 
 fn planned(session: &Session, columns: &Columns, sql: &str) -> Result<Expr, String> {
