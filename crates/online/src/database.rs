@@ -5,8 +5,6 @@
 //! Values are whole; there are no merge operators. Errors are told apart in `damage`; what is done
 //! about a database that no longer writes is decided in `heal` and carried out by `shard`.
 
-use std::ffi::OsStr;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -21,6 +19,7 @@ use crate::format::{self, Decoded};
 use crate::heal::{REOPENS_MAX, Trouble};
 use crate::options::OnlineOptions;
 use crate::rocks_options::{SharedBuffers, database_options};
+use crate::room;
 use crate::stats::RocksStats;
 use forebay_core::bytes::BytesError;
 use forebay_core::view::ViewId;
@@ -32,13 +31,6 @@ const CLOSED_MEMTABLES: &str = "rocksdb.num-immutable-mem-table";
 /// Properties of a family: bytes of its files, and of what its compactions have yet to rewrite.
 const FILE_BYTES: &str = "rocksdb.total-sst-files-size";
 const COMPACTION_PENDING_BYTES: &str = "rocksdb.estimate-pending-compaction-bytes";
-/// File that tells whether the directory takes new ones, and its size, bytes: what opening writes
-/// at most, beside what the WALs hold.
-const PROBE_FILE: &str = "probe.tmp";
-const PROBE_BYTES: usize = 1 << 20;
-const WAL_EXTENSION: &str = "log";
-/// Descriptors beyond the files of a shard that opening it needs: new files, directories, a lock.
-const DESCRIPTORS_SPARE: usize = 16;
 
 /// Which record a walk goes on with.
 #[derive(Debug)]
@@ -145,9 +137,9 @@ impl Database {
     }
 
     /// Close the database, which releases the directory, and open it anew. What RocksDB was handed
-    /// is in the WAL and comes back with it. Where that fails, as on a disk without room for what the
-    /// WAL holds, it is opened for reads, if it can be. The trouble is over once the caller has read
-    /// from it what it knows ([`Self::note_success`]).
+    /// is in the WAL and comes back with it. Where that fails, as on a disk without room for what
+    /// the WAL holds, it is opened for reads, if it can be. The trouble is over once the caller has
+    /// read from it what it knows ([`Self::note_success`]).
     pub(crate) fn reopen(&self) -> OnlineResult<()> {
         let mut opened = self.db.write();
         *opened = None;
@@ -194,7 +186,7 @@ impl Database {
             failures: failure.failures,
             failed_reopens: failure.failed_reopens,
             is_writable,
-            takes_files: self.takes_files(),
+            takes_files: room::takes_files(&self.path),
             has_descriptors: self.has_descriptors(),
         })
     }
@@ -215,51 +207,18 @@ impl Database {
         failure.is_damaged || failure.failed_reopens >= REOPENS_MAX
     }
 
-    /// Whether the directory takes new files, and has room for what opening it writes: the tables
-    /// of what the WALs hold.
-    fn takes_files(&self) -> bool {
-        let free = rustix::fs::statvfs(&self.path).map(|disk| disk.f_bavail * disk.f_frsize);
-        if free.is_ok_and(|free| free < self.wal_bytes() + PROBE_BYTES as u64) {
-            return false;
-        }
-        let path = self.path.join(PROBE_FILE);
-        let written = std::fs::File::create(&path).and_then(|mut file| {
-            file.write_all(&vec![0; PROBE_BYTES])?;
-            file.sync_all()
-        });
-        let removed = std::fs::remove_file(&path);
-        written.and(removed).is_ok()
-    }
-
-    /// Size of the WALs, bytes.
-    fn wal_bytes(&self) -> u64 {
-        let files = std::fs::read_dir(&self.path)
-            .into_iter()
-            .flatten()
-            .flatten();
-        files
-            .filter(|file| {
-                Path::new(&file.file_name()).extension() == Some(OsStr::new(WAL_EXTENSION))
-            })
-            .filter_map(|file| file.metadata().ok())
-            .map(|file| file.len())
-            .sum()
-    }
-
-    /// Whether the process may open as many files as opening the shard anew keeps open: found out
-    /// by opening them, since nothing else holds the number against all that is open. A shard that
-    /// still is open gives its own back first.
+    /// Whether the process may open as many files as opening the shard anew keeps open. A shard
+    /// that still is open gives its own back first.
     fn has_descriptors(&self) -> bool {
         let files = match self.is_open() {
             true => 0,
             false => std::fs::read_dir(&self.path).map_or(0, Iterator::count),
         };
         let most = self.options.open_files_max;
-        let kept = most.map_or(files, |most| files.min(usize::from(most.get())));
-        let opened: Result<Vec<_>, _> = (0..kept + DESCRIPTORS_SPARE)
-            .map(|_| std::fs::File::open(&self.path))
-            .collect();
-        opened.is_ok()
+        room::has_descriptors(
+            &self.path,
+            most.map_or(files, |most| files.min(usize::from(most.get()))),
+        )
     }
 
     /// A write went through, or the database was opened anew and read.

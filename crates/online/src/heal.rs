@@ -3,8 +3,8 @@
 //! heals. [`next_step`] decides that from the facts, purely; `shard` carries it out before the next
 //! write, under the writer's lock.
 //!
-//! Reads go on meanwhile from memory and from the open files; where opening the shard anew fails, it
-//! is opened for reads. Nothing here waits: the pipeline's
+//! Reads go on meanwhile from memory and from the open files; where opening the shard anew fails,
+//! it is opened for reads. Nothing here waits: the pipeline's
 //! retry paces the attempts.
 
 /// Failed writes in a row after which the shard is opened anew: the first may have been the

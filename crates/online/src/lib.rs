@@ -40,6 +40,7 @@ mod presence_expiry;
 mod progress;
 mod queue;
 mod rocks_options;
+mod room;
 mod rows;
 mod shard;
 mod slots;

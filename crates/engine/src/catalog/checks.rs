@@ -1,4 +1,5 @@
 //! What the checks of statements share: columns found by name, and errors with a statement's place.
+//! The checks themselves are those of each kind (`kinds`).
 
 use forebay_core::source::{Column, SourceDef};
 

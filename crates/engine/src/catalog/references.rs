@@ -1,4 +1,5 @@
-//! What a statement names: the objects that must be there before it.
+//! What a statement names: the objects that must be there before it. Each kind reads it from its
+//! own clauses (`kinds`); the catalog looks the names up.
 
 use crate::error::{Location, Result};
 use crate::parse::{ObjectKind, Statement};

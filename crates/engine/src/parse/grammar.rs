@@ -1,5 +1,5 @@
-//! How statements write the kinds of objects: CREATE, DROP, SHOW and DESCRIBE find their kind by its
-//! words in the table of kinds, and so do errors that list what may stand.
+//! How statements write the kinds of objects: CREATE, DROP, SHOW and DESCRIBE find their kind by
+//! its words in the table of kinds, and so do errors that list what may stand.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! `CREATE DEPLOYMENT`: which events are scored by which versions of a model, and where predictions
-//! go. Checked against what it names: columns, types, topics. What would only fail on the first event
-//! is refused here.
+//! go. Checked against what it names: columns, types, topics. What would only fail on the first
+//! event is refused here.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use forebay_core::prediction::column;
 use forebay_core::source::SourceDef;
 use serde_json::json;
 
-use super::{Clauses, Kind, Named};
+use super::clauses::{Clauses, Kind, Named};
 use crate::catalog::answer::{Answer, AnswerTable};
 use crate::catalog::checks::{find, refuse};
 use crate::catalog::inner::Inner;
@@ -62,8 +62,8 @@ impl Clauses for DeploymentDef {
         Ok(std::iter::once(source).chain(models).collect())
     }
 
-    /// What it asks a service for comes from the event, by the names of the request; carried columns
-    /// and the key that routes it are in its text.
+    /// What it asks a service for comes from the event, by the names of the request; carried
+    /// columns and the key that routes it are in its text.
     fn named(&self, statement: &Statement, inner: &Inner) -> Named {
         let definition = |kind, name: String| {
             let entry = inner.entries.get(&(kind, name))?;

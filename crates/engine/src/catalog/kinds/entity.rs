@@ -1,9 +1,10 @@
-//! `CREATE ENTITY`: what features are of, and the columns that tell one from another.
+//! `CREATE ENTITY`: what features are of, and the columns that tell one from another. There is
+//! nothing to compile; views and answers read the definition.
 
 use forebay_core::definition::EntityDef;
 use serde_json::json;
 
-use super::{Clauses, Kind};
+use super::clauses::{Clauses, Kind};
 use crate::catalog::answer::{Answer, AnswerTable, names};
 use crate::catalog::inner::Inner;
 use crate::parse::{Definition, ObjectKind};

@@ -1,9 +1,10 @@
-//! The kinds of objects, in one table. A kind is a file here: how it is written, what it names, what
-//! counts into its digest, what is checked and compiled, and what is told of it. `parse` finds the
-//! words of a kind in [`KINDS`]; `build` and `answer` ask the clauses of a statement by [`Clauses`]
-//! and know no kind. Another kind is another file, a row of the table and a variant of [`ObjectKind`]
-//! and of [`Definition`].
+//! The kinds of objects, in one table. A kind is a file here: how it is written, what it names,
+//! what counts into its digest, what is checked and compiled, and what is told of it. `parse` finds
+//! the words of a kind in [`KINDS`]; `build` and `answer` ask the clauses of a statement by
+//! [`Clauses`] and know no kind. Another kind is another file, a row of the table and a variant of
+//! [`ObjectKind`] and of [`Definition`].
 
+mod clauses;
 mod deployment;
 mod entity;
 mod model;
@@ -12,32 +13,15 @@ mod service;
 mod source;
 mod view;
 
-use std::collections::BTreeSet;
-
-use datafusion::sql::sqlparser::ast::Query;
-use forebay_core::source::Column;
-
 use super::answer::Answer;
 use super::build::{Builder, Identity, Meaning};
 use super::compiled::Compiled;
-use super::inner::{Entry, Inner};
-use super::references::Reference;
+use super::inner::Inner;
 use crate::error::{EngineError, Result};
-use crate::parse::{Cursor, Definition, ObjectKind, QueryText, Statement};
+use crate::parse::{Definition, ObjectKind, Statement};
+pub(crate) use clauses::Kind;
+pub(super) use clauses::{Clauses, Named};
 pub(super) use source::{columns_of, events_of};
-
-/// How one kind is written.
-pub(crate) struct Kind {
-    pub(crate) kind: ObjectKind,
-    /// `["FEATURE", "VIEW"]`.
-    pub(crate) words: &'static [&'static str],
-    /// The last of them, of many.
-    pub(crate) plural: &'static str,
-    /// The kind in a sentence.
-    pub(crate) name: &'static str,
-    /// Reads what stands behind the name.
-    pub(crate) clauses: fn(&mut Cursor<'_>, &str) -> Result<Definition>,
-}
 
 /// All kinds, in the order in which a catalog is built.
 pub(crate) const KINDS: [Kind; 7] = [
@@ -56,102 +40,6 @@ impl Kind {
         let found = KINDS.iter().find(|row| row.kind == kind);
         found.expect("the table has each kind")
     }
-}
-
-/// Columns of a source, by their names in lower case, that a definition can read. None: all.
-pub(super) type Named = Option<BTreeSet<String>>;
-
-fn is_named(named: &Named, column: &Column) -> bool {
-    let name = column.name.to_lowercase();
-    named.as_ref().is_none_or(|named| named.contains(&name))
-}
-
-/// The words of a query, among which are the columns that it reads; None where it has a star for
-/// all of them.
-fn words_of(query: &QueryText) -> Named {
-    query
-        .words()
-        .map(|words| words.map(str::to_lowercase).collect())
-}
-
-/// What the catalog asks of the clauses of a statement.
-pub(super) trait Clauses {
-    /// The objects that must be there before it, in the order in which they count into its digest.
-    /// Read from the statement alone; the catalog looks them up.
-    ///
-    /// # Errors
-    /// The statement cannot name what it names.
-    fn references(&self, _statement: &Statement) -> Result<Vec<Reference>> {
-        Ok(Vec::new())
-    }
-
-    /// Whether it can call functions: the version of all of them counts into its digest then.
-    fn calls_functions(&self) -> bool {
-        false
-    }
-
-    /// Its SQL: the versions of the functions that this uses count into its digest.
-    ///
-    /// # Errors
-    /// It cannot be parsed.
-    fn query(&self, _statement: &Statement) -> Result<Option<Query>> {
-        Ok(None)
-    }
-
-    /// The columns that it can read of the source that it names.
-    fn named(&self, _statement: &Statement, _inner: &Inner) -> Named {
-        None
-    }
-
-    /// Checked whenever a catalog is built, also where the statement is unchanged: what it names is
-    /// in `inner`.
-    ///
-    /// # Errors
-    /// It does not fit what it names.
-    fn check(&self, _statement: &Statement, _inner: &Inner) -> Result<()> {
-        Ok(())
-    }
-
-    /// Put it into `inner`, where there is nothing to compile.
-    fn insert(&self, _inner: &mut Inner) {}
-
-    /// Compile it into `builder`; returns the form to save.
-    ///
-    /// # Errors
-    /// It does not compile.
-    fn compile(
-        &self,
-        builder: &mut Builder<'_>,
-        _statement: &Statement,
-        _identity: &Identity,
-        _meaning: Meaning<'_>,
-    ) -> Result<Option<Compiled>> {
-        self.insert(&mut builder.after);
-        Ok(None)
-    }
-
-    /// Put it into `after` as it was compiled in `from`.
-    fn take_over(&self, _name: &str, _from: &Inner, after: &mut Inner) {
-        self.insert(after);
-    }
-
-    /// The digest under which `entry` of `from` was compiled, if what it was compiled over has other
-    /// columns by now, or stands at another place, and it must be compiled anew for that.
-    ///
-    /// # Errors
-    /// A defect: it lost what it names.
-    fn moved(
-        &self,
-        _entry: &Entry,
-        _from: &Inner,
-        _builder: &Builder<'_>,
-    ) -> Result<Option<String>> {
-        Ok(None)
-    }
-
-    /// What is told of it beside its name, version and text: the facts that SHOW lists and DESCRIBE
-    /// begins with, and DESCRIBE's tables.
-    fn describe(&self, name: &str, inner: &Inner) -> Answer;
 }
 
 /// Of a DROP, which is gone before a catalog is built.
@@ -191,6 +79,8 @@ impl Definition {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]

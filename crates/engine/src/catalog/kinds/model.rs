@@ -1,9 +1,10 @@
-//! `CREATE MODEL`: one version of a model, and the feature service that it reads.
+//! `CREATE MODEL`: one version of a model, and the feature service that it reads. Its artifact is
+//! no business of the catalog: `infer` opens that.
 
 use forebay_core::definition::ModelDef;
 use serde_json::json;
 
-use super::{Clauses, Kind};
+use super::clauses::{Clauses, Kind};
 use crate::catalog::answer::Answer;
 use crate::catalog::inner::Inner;
 use crate::catalog::references::Reference;

@@ -10,7 +10,7 @@ use forebay_core::ports::CompiledLabel;
 use forebay_core::source::{Column, SourceDef};
 use serde_json::{Value as Json, json};
 
-use super::{Clauses, Kind, Named, words_of};
+use super::clauses::{Clauses, Kind, Named, words_of};
 use crate::catalog::answer::{Answer, length};
 use crate::catalog::build::{Builder, Identity, Meaning, Proof};
 use crate::catalog::checks::{find, missing, refuse};

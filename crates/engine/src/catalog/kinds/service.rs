@@ -9,7 +9,7 @@ use forebay_core::ports::{CompiledService as _, CompiledView};
 use forebay_core::source::sql_name;
 use serde_json::json;
 
-use super::{Clauses, Kind};
+use super::clauses::{Clauses, Kind};
 use crate::catalog::answer::{Answer, AnswerTable, names};
 use crate::catalog::build::{Builder, Identity, Meaning, Proof};
 use crate::catalog::compiled::Compiled;

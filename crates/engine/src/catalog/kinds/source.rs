@@ -1,6 +1,6 @@
-//! `CREATE SOURCE`: the table of events that a topic holds. What is computed from its events depends
-//! on the columns that it reads and on where they come from, and not on the whole statement: digests
-//! of users have [`columns_of`] and [`events_of`] in place of its own.
+//! `CREATE SOURCE`: the table of events that a topic holds. What is computed from its events
+//! depends on the columns that it reads and on where they come from, and not on the whole
+//! statement: digests of users have [`columns_of`] and [`events_of`] in place of its own.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use forebay_core::digest::digest;
 use forebay_core::source::{Column, SourceDef};
 use serde_json::json;
 
-use super::{Clauses, Kind, Named, is_named};
+use super::clauses::{Clauses, Kind, Named, is_named};
 use crate::catalog::answer::{Answer, AnswerTable, length};
 use crate::catalog::inner::Inner;
 use crate::parse::{Definition, ObjectKind};

@@ -1,5 +1,5 @@
-//! `CREATE FEATURE VIEW`: features of an entity over one source. Compiled over the source's columns,
-//! and anew where those stand at other places.
+//! `CREATE FEATURE VIEW`: features of an entity over one source. Compiled over the source's
+//! columns, and anew where those stand at other places.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use forebay_core::ports::CompiledView as _;
 use forebay_core::source::sql_name;
 use serde_json::{Value as Json, json};
 
-use super::{Clauses, Kind, Named, words_of};
+use super::clauses::{Clauses, Kind, Named, words_of};
 use crate::catalog::answer::{Answer, AnswerTable, length, names, window};
 use crate::catalog::build::{Builder, Identity, Meaning, Proof};
 use crate::catalog::checks::refuse;
