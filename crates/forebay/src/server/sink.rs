@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use forebay_core::prediction::OutboxRecord;
 use forebay_core::source::SourceDef;
 use forebay_core::{ErrorKind, PortError, PortResult};
-use forebay_kafka::{Error, KafkaPublisher, encode_rows};
+use forebay_kafka::{Error, KafkaPublisher, encode_events};
 use forebay_pipeline::OwnTopics;
 use forebay_serve::{EventSink, PushReceipt};
 use parking_lot::RwLock;
@@ -86,7 +86,7 @@ impl EventSink for TopicSink {
     }
 
     async fn push(&self, source: &SourceDef, rows: RecordBatch) -> PortResult<PushReceipt> {
-        let records: Vec<OutboxRecord> = encode_rows(&rows)?
+        let records: Vec<OutboxRecord> = encode_events(source, &rows)?
             .into_iter()
             .map(|payload| OutboxRecord {
                 topic: source.topic.clone(),
