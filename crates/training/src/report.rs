@@ -131,6 +131,14 @@ impl fmt::Display for Shown<'_> {
             Value::Float(value) => write!(f, "{value:?} (0x{:016x})", value.to_bits()),
             Value::Text(value) => write!(f, "'{value}'"),
             Value::Timestamp(value) => write!(f, "{value} us"),
+            Value::List(items) => {
+                f.write_str("[")?;
+                for (number, item) in items.iter().enumerate() {
+                    let comma = if number > 0 { ", " } else { "" };
+                    write!(f, "{comma}{}", Self(item))?;
+                }
+                f.write_str("]")
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ use identity::{Identity, Meaning};
 use proof::Proof;
 
 use super::change::{Change, ChangeAction};
-use super::checks::{check_deployment, check_monitor};
+use super::checks::{check_deployment, check_model, check_monitor};
 use super::inner::{Entry, Inner, Key};
 use super::references::{Reference, references};
 use super::state::{
@@ -369,6 +369,7 @@ impl<'a> Builder<'a> {
                 check_deployment(&self.after, statement, deployment)
             }
             Definition::Monitor(monitor, _) => check_monitor(&self.after, statement, monitor),
+            Definition::Model(model) => check_model(&self.after, statement, model),
             _ => Ok(()),
         }
     }

@@ -9,7 +9,7 @@ use arrow_schema::DataType;
 use forebay_core::definition::{DeploymentDef, ModelDef, MonitorDef};
 use forebay_core::ports::CompiledService;
 use forebay_core::prediction::column;
-use forebay_core::source::{Column, SourceDef};
+use forebay_core::source::{Column, SourceDef, sql_name};
 
 use super::inner::Inner;
 use crate::error::{EngineError, Result, listed};
@@ -81,6 +81,22 @@ fn find<'a>(
     }
 }
 
+/// Check a model. Its service is there.
+pub(super) fn check_model(inner: &Inner, statement: &Statement, model: &ModelDef) -> Result<()> {
+    let service = inner.own_services.get(&model.service);
+    let mut features = service.iter().flat_map(|service| &service.spec().features);
+    let Some(array) = features.find(|feature| feature.data_type.is_nested()) else {
+        return Ok(());
+    };
+    let (name, service) = (&array.name, &model.service);
+    let message = format!(
+        "feature {name} of feature service {service} is {}, and a model takes no arrays; select an item, {name}[1], \
+         or cardinality({name}) in a service for the model",
+        sql_name(&array.data_type)
+    );
+    refuse(statement, message)
+}
+
 /// Check a deployment. Its source and its models are there.
 pub(super) fn check_deployment(
     inner: &Inner,
@@ -92,7 +108,14 @@ pub(super) fn check_deployment(
     check_request(statement, source, service)?;
     let mut carried: Vec<&str> = Vec::new();
     for name in &deployment.carry {
-        find(statement, source, name, "column to carry")?;
+        let column = find(statement, source, name, "column to carry")?;
+        if column.data_type.is_nested() {
+            let message = format!(
+                "a prediction cannot carry {name}, which is {}; carry another column, and join by it",
+                sql_name(&column.data_type)
+            );
+            return refuse(statement, message);
+        }
         if PREDICTION_COLUMNS.contains(&name.as_str()) {
             let message = format!(
                 "a prediction has a column {name} of its own; rename the column of the source to carry it"
@@ -109,6 +132,13 @@ pub(super) fn check_deployment(
     }
     for name in &deployment.sticky_by {
         let column = find(statement, source, name, "column to stick by")?;
+        if column.data_type.is_nested() {
+            let message = format!(
+                "it cannot stick by {name}, which is {}; name another column",
+                sql_name(&column.data_type)
+            );
+            return refuse(statement, message);
+        }
         if column.data_type == DataType::Float64 {
             return refuse(
                 statement,

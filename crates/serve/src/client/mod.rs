@@ -295,5 +295,7 @@ fn request_kind(value: Value) -> Option<v1::request_value::Kind> {
         Value::Float(value) => Some(Kind::Real(value)),
         Value::Text(text) => Some(Kind::Text(text.to_string())),
         Value::Timestamp(at) => Some(Kind::TimestampUs(at)),
+        // A request has no arrays: a service declares none.
+        Value::List(_) => None,
     }
 }

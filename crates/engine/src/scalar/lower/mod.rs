@@ -287,8 +287,13 @@ impl<'a> Lowering<'a> {
             return self.cast(typed, to, false);
         }
         let text = self.text(typed);
+        let lists = [from, to].iter().any(|of| matches!(of, Type::List(_)));
         let (from, wanted) = (from.sql(), to.sql());
         let message = match to {
+            _ if lists => format!(
+                "{text} is {from} where {wanted} is expected; there is no cast of arrays: write an item, {text}[1], or \
+                 ARRAY[..] of values of one type"
+            ),
             Type::Boolean => format!(
                 "{text} is {from} where a condition (BOOLEAN) is expected; compare it with a value, as in {} = {}",
                 operand(text),
@@ -312,14 +317,16 @@ impl<'a> Lowering<'a> {
         }
         if !casts::exists(from, to) {
             let text = self.text(typed);
-            let (from, wanted) = (from.sql(), to.sql());
             let remedy = if typed.of == Some(Type::Duration) {
                 format!(
                     "extract(epoch FROM {text}) are its seconds, CAST({text} AS BIGINT) its microseconds"
                 )
+            } else if matches!(from, Type::List(_)) {
+                format!("array_to_string({text}, ',') for a text, or an item: {text}[1]")
             } else {
                 "CAST to BIGINT, DOUBLE or VARCHAR".to_owned()
             };
+            let (from, wanted) = (from.sql(), to.sql());
             return Err(Refusal::new(format!(
                 "{text} is {from}, which has no cast to {wanted}; write {remedy}"
             )));

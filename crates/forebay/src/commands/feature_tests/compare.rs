@@ -92,5 +92,9 @@ pub(super) fn literal(value: &Value) -> String {
         Value::Float(value) => format!("{value:?}"),
         Value::Text(value) => format!("'{}'", value.replace('\'', "''")),
         Value::Timestamp(at) => format!("TIMESTAMP '{}'", instant::format(*at)),
+        Value::List(items) => {
+            let items: Vec<String> = items.iter().map(literal).collect();
+            format!("ARRAY[{}]", items.join(", "))
+        }
     }
 }

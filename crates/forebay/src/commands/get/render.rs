@@ -197,6 +197,10 @@ fn text(value: &Value) -> String {
         Value::Float(value) => format!("{value:?}"),
         Value::Text(value) => value.to_string(),
         Value::Timestamp(at) => instant::format(*at),
+        Value::List(items) => {
+            let items: Vec<String> = items.iter().map(text).collect();
+            format!("[{}]", items.join(", "))
+        }
     }
 }
 
@@ -216,6 +220,7 @@ fn to_json(value: &Value) -> Json {
         }),
         Value::Text(value) => json!(value.as_ref()),
         Value::Timestamp(at) => json!(instant::format(*at)),
+        Value::List(items) => items.iter().map(to_json).collect(),
     }
 }
 
