@@ -114,6 +114,13 @@ def first(rows: list, kind: str, rules: Rules) -> Any:
     return rows[0] if rows else None
 
 
+def newest(most: int) -> Callable:
+    """The last values, the oldest first, NULLs too."""
+    def value(rows: list, kind: str, rules: Rules) -> Any:
+        return tuple(rows[-most:]) or None
+    return value
+
+
 def distinct(rows: list, kind: str, rules: Rules) -> int:
     found: list = []
     for value in present(rows):
@@ -215,9 +222,10 @@ def bigint(kind: str) -> str:
     return BIGINT
 
 
-ANY = tuple((kind,) for kind in values.TYPES)
+ORDERED = tuple((kind,) for kind in values.TYPES)
+ANY = ORDERED + tuple((kind,) for kind in values.LISTS)
 NUMBERS = ((INTEGER,), (BIGINT,), (DOUBLE,))
-BY = tuple((kind, by) for kind in (VARCHAR, BIGINT, DATE) for by in (BIGINT, DOUBLE, DATE))
+BY = tuple((kind, by) for kind in (VARCHAR, BIGINT, DATE, "VARCHAR[]", "DOUBLE[]") for by in (BIGINT, DOUBLE, DATE))
 
 AGGREGATES = {
     "count(*)": Definition(((),), bigint, count_all, ("count(*)",)),
@@ -228,11 +236,11 @@ AGGREGATES = {
     "stddev_pop": Definition(NUMBERS, double, deviation(False), ("stddev_pop",)),
     "var": Definition(NUMBERS, double, variance(True), ("var", "var_samp")),
     "var_pop": Definition(NUMBERS, double, variance(False), ("var_pop",)),
-    "min": Definition(ANY, own, extreme(-1), ("min",)),
-    "max": Definition(ANY, own, extreme(1), ("max",)),
+    "min": Definition(ORDERED, own, extreme(-1), ("min",)),
+    "max": Definition(ORDERED, own, extreme(1), ("max",)),
     "last_value": Definition(ANY, own, last, ("last_value",)),
     "first_value": Definition(ANY, own, first, ("first_value",), True),
-    "count distinct": Definition(ANY, bigint, distinct, ("count distinct",), True),
+    "count distinct": Definition(ORDERED, bigint, distinct, ("count distinct",), True),
     "bool_and": Definition(((BOOLEAN,),), own, folded(lambda a, b: a and b), ("bool_and", "every"), True),
     "bool_or": Definition(((BOOLEAN,),), own, folded(lambda a, b: a or b), ("bool_or",), True),
     "bit_and": Definition(((BIGINT,),), own, folded(lambda a, b: a & b), ("bit_and",), True),
@@ -243,5 +251,7 @@ AGGREGATES = {
     "covar_samp": Definition(((DOUBLE, DOUBLE),), own, covariance(True), ("covar_samp",), True),
     "covar_pop": Definition(((DOUBLE, DOUBLE),), own, covariance(False), ("covar_pop",), True),
     "approx_median": Definition(NUMBERS, double, cut_median, ("approx_median",), True),
+    **{f"array_agg {most}": Definition(tuple((kind,) for kind in values.ITEMS.values()), lambda kind: f"{kind}[]", newest(most), (f"array_agg {most}",), True)
+       for most in (1, 2, 5, 256)},
     "corr": Definition(((DOUBLE, DOUBLE),), own, correlation, ("corr",), True),
 }

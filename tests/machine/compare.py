@@ -42,6 +42,8 @@ class Played:
 
 
 def bits(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(bits, value))
     return struct.pack(">d", value) if isinstance(value, float) else value
 
 

@@ -13,13 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tree import Case
-from values import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, TIMESTAMP, VARCHAR
+from values import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, ITEMS, TIMESTAMP, VARCHAR
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LOWERINGS = ("probe", "batch")
 TIMEOUT_S = 120
 ARROW = {VARCHAR: pa.string(), BIGINT: pa.int64(), INTEGER: pa.int32(), DOUBLE: pa.float64(), BOOLEAN: pa.bool_(),
          DATE: pa.date32(), TIMESTAMP: pa.timestamp("us", "UTC")}
+ARROW |= {kind: pa.list_(ARROW[item]) for kind, item in ITEMS.items()}
 
 
 @dataclasses.dataclass
@@ -47,7 +48,9 @@ def array(cells: list, kind: str) -> pa.Array:
 
 
 def plain(column: Any) -> list:
-    """A column as Python values; times as microseconds."""
+    """A column as Python values; times as microseconds, arrays as tuples."""
+    if pa.types.is_list(column.type):
+        return [None if cell is None else tuple(cell) for cell in column.to_pylist()]
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64())
     return column.to_pylist()

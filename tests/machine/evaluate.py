@@ -205,6 +205,9 @@ class Compiler:
     def lazy_least(self, node: Call, args: list[Getter]) -> Getter:
         return self.extreme(args, -1)
 
+    def lazy_make_array(self, node: Call, args: list[Getter]) -> Getter:
+        return lambda row: tuple(arg(row) for arg in args)
+
     def lazy_concat(self, node: Call, args: list[Getter]) -> Getter:
         return lambda row: "".join(s for s in [arg(row) for arg in args] if s is not None)
 

@@ -9,7 +9,7 @@ from typing import Any, Callable
 import functions
 from rules import Rules
 from tree import Call, CaseWhen, Cast, Column, Literal, literal
-from values import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, INTERVAL, TIMESTAMP, VARCHAR
+from values import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, INTERVAL, ITEMS, LISTS, TIMESTAMP, VARCHAR
 
 SMALL = (-7, -2, -1, 0, 1, 2, 3, 5, 10, 60, 100)
 DOUBLES = (-2.5, -1.0, 0.0, 0.25, 0.5, 1.0, 1.5, 3.0, 10.0, 100.0, 0.1)
@@ -35,6 +35,9 @@ class Generator:
         rng = self.rng
         if rng.random() < 0.03:
             return Literal(kind, None)
+        if kind in ITEMS:
+            # An empty one does not say of what it is.
+            return Literal(kind, tuple(self.constant(ITEMS[kind]).value for _ in range(rng.choice((1, 2, 3)))))
         match kind:
             case "BOOLEAN":
                 return literal(rng.random() < 0.5)
@@ -67,6 +70,8 @@ class Generator:
         """An expression of a type, at most `depth` deep."""
         if depth <= 0 or self.rng.random() < 0.15:
             return self.atom(kind)
+        if kind in ITEMS:
+            return self.array(kind, depth)
         roll = self.rng.random()
         if kind != INTERVAL:
             if roll < 0.10:
@@ -90,6 +95,14 @@ class Generator:
             name = self.rng.choice(("concat", "concat_ws"))
             return Call(VARCHAR, name, tuple(self.make(VARCHAR, depth - 1) for _ in range(self.rng.choice((2, 3)))))
         return self.function(kind, depth)
+
+    def array(self, kind: str, depth: int) -> Any:
+        """What there is of arrays beside columns and constants."""
+        name = self.rng.choice(("case", "coalesce", "nullif", "make_array", "make_array"))
+        if name == "case":
+            return self.conditional(kind, depth)
+        inner = ITEMS[kind] if name == "make_array" else kind
+        return Call(kind, name, tuple(self.make(inner, depth - 1) for _ in range(2 if name != "make_array" else self.rng.choice((1, 2, 3)))))
 
     def function(self, kind: str, depth: int) -> Any:
         found = self.by_result.get(kind)
@@ -173,6 +186,10 @@ class Generator:
             return Call(BOOLEAN, rng.choice(("is true", "is not false")), (self.boolean(depth - 1),))
         if roll < 0.55:
             return self.function(BOOLEAN, depth)
+        if self.new and rng.random() < 0.1:
+            kind = rng.choice(LISTS)
+            name = rng.choice(("=", "<>", "is distinct from", "in"))
+            return Call(BOOLEAN, name, (self.make(kind, depth - 1), self.atom(kind)))
         kind = rng.choice((BIGINT, BIGINT, DOUBLE, DOUBLE, VARCHAR, DATE, TIMESTAMP, INTEGER))
         if roll < 0.62:
             items = tuple(self.constant(kind) for _ in range(rng.choice((1, 2, 3, 4, 6))))

@@ -15,7 +15,7 @@ from typing import Any, Callable
 import civil
 import values
 from rules import Rules
-from values import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, INTERVAL, TIMESTAMP, VARCHAR, Fault
+from values import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, INTERVAL, LISTS, TIMESTAMP, VARCHAR, Fault
 
 # Kinds of arguments: a type, I for either integer, N for any number, A for any type.
 INT, NUMBER = "I", "N"
@@ -334,6 +334,7 @@ def table(rules: Rules) -> list[Function]:
         Function("micros of", (INTERVAL,), BIGINT, lambda a: a, "CAST({} AS BIGINT)"),
         Function("epoch", (TIMESTAMP,), DOUBLE, lambda at: civil.part("epoch", at), "extract(epoch from {})"),
     ]
+    made += [function for kind in LISTS for function in of_arrays(kind, values.ITEMS[kind])]
     for name in civil.PARTS:
         value = (lambda part: lambda at: civil.part(part, at))(name)
         made.append(Function(f"extract {name}", (TIMESTAMP,), BIGINT, value, f"extract({name} from {{}})", weight=0.25))
@@ -384,6 +385,34 @@ def made_date(year: int, month: int, day: int) -> datetime.date:
         return datetime.date(year, month, day)
     except ValueError as why:
         raise Fault("range", f"make_date({year}, {month}, {day})") from why
+
+
+def written(item: Any) -> str:
+    """An item as CAST writes it; not of DOUBLE, whose shortest text is another's business."""
+    return str(item).lower() if isinstance(item, bool) else str(item)
+
+
+def of_arrays(kind: str, item: str) -> list[Function]:
+    """The functions of arrays of a type."""
+    place = one_of(1, 1, 2, 3, 4, 0, -1)
+
+    def position(array: tuple, sought: Any) -> int | None:
+        return next((at + 1 for at, found in enumerate(array) if found is not None and values.compare(found, sought) == 0), None)
+
+    def element(array: tuple, at: int) -> Any:
+        return array[at - 1] if 1 <= at <= len(array) else None
+    made = [
+        Function("subscript", (kind, place), item, element, "({})[{}]", new=True, weight=0.6),
+        Function("array_element", (kind, BIGINT), item, element, new=True, weight=0.3),
+        Function("cardinality", (kind,), BIGINT, len, "array_length({})", new=True, weight=0.3),
+        Function("array_contains", (kind, item), BOOLEAN, lambda a, x: position(a, x) is not None, new=True, weight=0.4),
+        Function("array_position", (kind, item), BIGINT, position, new=True, weight=0.2)]
+    if item != DOUBLE:
+        made.append(Function("array_to_string", (kind, one_of(",", "", "a")), VARCHAR,
+                             lambda a, mark: mark.join(written(x) for x in a if x is not None), new=True, weight=0.3))
+        made.append(Function("array_to_string", (kind, one_of(","), one_of("-", "")), VARCHAR,
+                             lambda a, mark, null: mark.join(null if x is None else written(x) for x in a), new=True, weight=0.2))
+    return made
 
 
 def local_part(zone: str, at: int) -> int:

@@ -16,7 +16,7 @@ from expressions import Generator, columns_of, outermost
 from oracle import Programs, fails
 from rules import PROMISED, Rules
 from tree import Aggregate, Case, Column, Entity, Join, Layer, Service, Source, View, Window, walk
-from values import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, TIMESTAMP, VARCHAR
+from values import BIGINT, BOOLEAN, DATE, DOUBLE, INTEGER, ITEMS, LISTS, TIMESTAMP, VARCHAR
 
 NAMES = ("a", "b", "c", "amount", "qty", "price", "flag", "word", "at2", "order", "Größe", "user id", "x y", "Mixed", "n", "m", "z", "select")
 NEGATIVE_NAN = struct.unpack(">d", bytes.fromhex("fff8000000000000"))[0]
@@ -103,6 +103,8 @@ class Maker:
         names = rng.sample(NAMES, rng.randint(3, 8))
         taken = {name for key, _ in keys for name in (key, key.removesuffix(" in log"))}
         kinds = [BIGINT, DOUBLE, rng.choice((VARCHAR, BOOLEAN)), *(rng.choice((INTEGER, BIGINT, DOUBLE, VARCHAR, BOOLEAN, DATE, TIMESTAMP)) for _ in names)]
+        if self.options.new:
+            kinds = [kind if at < 2 or rng.random() < 0.8 else rng.choice(LISTS) for at, kind in enumerate(kinds)]
         plain = [(name, kind, rng.random() < 0.7) for name, kind in zip(names, kinds) if name not in taken]
         columns = [*((name, kind, rng.random() < 0.3) for name, kind in keys), *plain, ("ts", TIMESTAMP, False)]
         moods = {name: "plain" if self.options.tame else rng.choice(("plain", "plain", "plain", "mixed", "odd")) for name, _, _ in columns}
@@ -133,6 +135,8 @@ class Maker:
             # The first key of a pool is hot.
             pool = self.pools[name]
             return pool[0] if rng.random() < 0.4 else rng.choice(pool)
+        if kind in ITEMS:
+            return tuple(self.cell("", ITEMS[kind], True, mood) for _ in range(rng.choice((0, 1, 2, 3, 5))))
         odd = mood == "odd" and rng.random() < 0.5 or mood == "mixed" and rng.random() < 0.1
         match kind:
             case "BOOLEAN":
@@ -197,7 +201,7 @@ class Maker:
             if name not in fixed and name not in fixed.values() and rng.random() < 0.7:
                 items.append((name, Column(kind, name)))
         for _ in range(rng.randint(1, 3)):
-            value = made.make(rng.choice((BIGINT, DOUBLE, VARCHAR, BOOLEAN, DATE)), 2)
+            value = made.make(rng.choice((BIGINT, DOUBLE, VARCHAR, BOOLEAN, DATE, *(LISTS[:3] if self.options.new else ()))), 2)
             self.inner += 1
             items.append((f"y{self.inner}", value))
         return Layer(tuple(items), made.boolean(2) if rng.random() < 0.25 else None, form)
@@ -231,6 +235,8 @@ class Maker:
     def feature(self, pre: Generator, windows: list, entity: Entity) -> tuple:
         rng = self.rng
         kind = rng.choice((BIGINT, BIGINT, DOUBLE, DOUBLE, DOUBLE, BOOLEAN, VARCHAR, INTEGER, DATE, TIMESTAMP))
+        if self.options.new and rng.random() < 0.2:
+            kind = rng.choice(LISTS)
         value = self.aggregate(pre, windows, kind)
         if rng.random() < 0.35:
             own = columns_of([*entity.keys, ("ts", TIMESTAMP)], rng)
@@ -273,7 +279,7 @@ class Maker:
             pool.setdefault(kind, []).append(Column(kind, name, "request"))
         made = self.generator(lambda kind: rng.choice(pool[kind]) if kind in pool else None)
         for number in range(rng.randint(0, 3)):
-            kind = rng.choice((BIGINT, DOUBLE, BOOLEAN, VARCHAR, DATE))
+            kind = rng.choice((BIGINT, DOUBLE, BOOLEAN, VARCHAR, DATE, *(LISTS[:2] if self.options.new else ())))
             items.append((f"e{number}", self.sound_item(lambda: made.make(kind, 3))))
         if rng.random() < 0.3:
             items.append(("e_last", self.sound_item(lambda: outermost(rng, self.options.rules, made.make(DOUBLE, 1)))))

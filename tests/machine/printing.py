@@ -10,7 +10,7 @@ from typing import Any
 import functions
 from rules import PROMISED
 from tree import Aggregate, Call, Case, CaseWhen, Cast, Column, Literal, Service, Source, View, Window
-from values import DATE, DOUBLE, TIMESTAMP, VARCHAR
+from values import DATE, DOUBLE, ITEMS, TIMESTAMP, VARCHAR
 
 PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 RESERVED = {"select", "from", "where", "order", "group", "user", "end", "case", "when", "table", "values", "window", "interval", "ts2"}
@@ -41,6 +41,12 @@ def instant(at: int) -> str:
 
 def literal(node: Literal) -> str:
     value, kind = node.value, node.type
+    if kind in ITEMS:
+        # There is no cast to an array, and so no other NULL of one.
+        if value is None:
+            one = literal(Literal(kind, (None,)))
+            return f"nullif({one}, {one})"
+        return f"ARRAY[{', '.join(literal(Literal(ITEMS[kind], item)) for item in value)}]"
     if value is None:
         return f"CAST(NULL AS {kind})"
     if kind == VARCHAR:
@@ -90,6 +96,8 @@ def expression(node: Any) -> str:
 
 def call(node: Call) -> str:
     args = [expression(arg) for arg in node.args]
+    if node.name == "make_array":
+        return f"ARRAY[{', '.join(args)}]"
     if node.name in WRITTEN:
         return WRITTEN[node.name].format(*args)
     if node.name in INFIX:
@@ -130,7 +138,10 @@ class Windows:
 
 def aggregate(node: Aggregate, windows: Any) -> str:
     args = ", ".join(expression(arg) for arg in node.args)
-    text = {"count(*)": "count(*)", "count distinct": f"count(DISTINCT {args})"}.get(node.name, f"{node.name}({args})")
+    if node.name.startswith("array_agg"):
+        text = f"array_agg({args}, {node.name.split()[1]})"
+    else:
+        text = {"count(*)": "count(*)", "count distinct": f"count(DISTINCT {args})"}.get(node.name, f"{node.name}({args})")
     if node.filter is not None:
         text += f" FILTER (WHERE {expression(node.filter)})"
     return f"{text} {windows.over(node.window)}" if windows else f"{text} OVER {node.window}"

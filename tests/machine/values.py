@@ -1,6 +1,6 @@
 """SQL values as Python has them, and what they mean: NULL is None, BIGINT and INTEGER are int, DOUBLE is float, VARCHAR is str,
-DATE is datetime.date,
-TIMESTAMP and INTERVAL are int microseconds. One NaN, greater than every number and equal to itself; -0.0 equals 0.0.
+DATE is datetime.date, TIMESTAMP and INTERVAL are int microseconds, an array is a tuple. One NaN, greater than every number and
+equal to itself; -0.0 equals 0.0.
 
 Exact arithmetic lives here too: a double is an integer over 2^1074, sums of those are integers, and every result is rounded once,
 by Python's own division of integers, which is correctly rounded.
@@ -12,6 +12,9 @@ import math
 BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR, DATE, TIMESTAMP, INTERVAL = (
     "BOOLEAN", "INTEGER", "BIGINT", "DOUBLE", "VARCHAR", "DATE", "TIMESTAMP", "INTERVAL")
 TYPES = (BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR, DATE, TIMESTAMP)
+# Arrays, and what their items are.
+ITEMS = {"VARCHAR[]": VARCHAR, "BIGINT[]": BIGINT, "DOUBLE[]": DOUBLE, "INTEGER[]": INTEGER, "BOOLEAN[]": BOOLEAN}
+LISTS = tuple(ITEMS)
 INTEGERS = (INTEGER, BIGINT)
 BOUNDS = {INTEGER: (-2**31, 2**31 - 1), BIGINT: (-2**63, 2**63 - 1)}
 NAN = float("nan")
@@ -41,7 +44,10 @@ def fit(value: int, kind: str, wraps: bool = False) -> int:
 
 
 def compare(left, right) -> int:
-    """-1, 0 or 1 of two values of one type, neither of them NULL. Numbers of two types are compared as doubles."""
+    """-1, 0 or 1 of two values of one type, neither of them NULL. Numbers of two types are compared as doubles. Arrays are equal, 0, or
+    not, 1: place by place, NULL as NULL."""
+    if isinstance(left, tuple):
+        return 0 if len(left) == len(right) and all(same(a, b) for a, b in zip(left, right)) else 1
     if isinstance(left, float) or isinstance(right, float):
         left, right = float(left), float(right)
         if left != left or right != right:
@@ -55,7 +61,7 @@ def same(left, right) -> bool:
         return left is right
     if isinstance(left, bool) != isinstance(right, bool) or isinstance(left, str) != isinstance(right, str):
         return False
-    if isinstance(left, float) or isinstance(right, float):
+    if isinstance(left, float) or isinstance(right, float) or isinstance(left, tuple):
         return compare(left, right) == 0
     return left == right
 

@@ -10,6 +10,7 @@
 //! | DOUBLE | floats, integers | an integer beyond 2^53: refused; in a record the nearest, counted |
 //! | BOOLEAN | booleans | - |
 //! | DATE | dates; milliseconds that are whole days | outside the years 0001 to 9999, part of a day: refused |
+//! | an array | arrays of any layout whose items are taken | as its items; more of them than `ARRAY_MAX_ITEMS`: refused |
 //! | TIMESTAMP | timestamps of any unit, dates (midnight in UTC); one without a zone is UTC | finer than a microsecond: dropped, downwards; beyond 64 bits: refused |
 //!
 //! A value is never made NULL and never clamped.
@@ -24,12 +25,15 @@ use arrow_array::types::{
     TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{
-    Array, ArrayRef, Date32Array, Float64Array, PrimitiveArray, StringArray, new_null_array,
+    Array, ArrayRef, Date32Array, Float64Array, ListArray, PrimitiveArray, StringArray,
+    new_null_array,
 };
-use arrow_schema::{DataType, TimeUnit};
+use arrow_buffer::OffsetBuffer;
+use arrow_schema::{DataType, FieldRef, TimeUnit};
 use arrow_select::take::take;
 
 use crate::date;
+use crate::limits::ARRAY_MAX_ITEMS;
 use crate::source::EpochUnit;
 use crate::time::{DAY_US, Micros};
 
@@ -97,8 +101,79 @@ pub fn conform(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Misfit> {
             let times = moments(array)?.with_data_type(to.clone());
             Ok(Arc::new(times))
         }
+        (_, DataType::List(item)) => list(array, item),
         _ => Err(Misfit::Type),
     }
+}
+
+/// An array's items side by side, and where the items of each row lie.
+pub type Spread = (ArrayRef, Vec<std::ops::Range<usize>>);
+
+/// The items of a column of arrays, whatever its layout; of NULL none. None of another column.
+#[must_use]
+pub fn spread(array: &dyn Array) -> Option<Spread> {
+    let rows = 0..array.len();
+    macro_rules! of_list {
+        ($offset:ty) => {{
+            let list = array.as_list::<$offset>();
+            // An offset was counted in memory.
+            let at = |row: usize| list.value_offsets()[row] as usize;
+            let places = rows.map(|row| match list.is_null(row) {
+                true => 0..0,
+                false => at(row)..at(row + 1),
+            });
+            (Arc::clone(list.values()), places.collect())
+        }};
+    }
+    Some(match array.data_type() {
+        DataType::List(_) => of_list!(i32),
+        DataType::LargeList(_) => of_list!(i64),
+        DataType::FixedSizeList(_, size) => {
+            let list = array.as_fixed_size_list();
+            let size = usize::try_from(*size).ok()?;
+            let places = rows.map(|row| match list.is_null(row) {
+                true => 0..0,
+                false => row * size..(row + 1) * size,
+            });
+            (Arc::clone(list.values()), places.collect())
+        }
+        _ => return None,
+    })
+}
+
+/// The words for an array of `items` items, which are too many.
+#[must_use]
+pub fn too_many_items(items: usize) -> Option<String> {
+    (items > ARRAY_MAX_ITEMS).then(|| {
+        format!("an array of {items} items, more than {ARRAY_MAX_ITEMS} (ARRAY_MAX_ITEMS)")
+    })
+}
+
+/// Arrays in the one layout: items under a NULL are left out.
+fn list(array: &ArrayRef, item: &FieldRef) -> Result<ArrayRef, Misfit> {
+    let (items, places) = spread(array.as_ref()).ok_or(Misfit::Type)?;
+    if let Some(words) = places.iter().find_map(|place| too_many_items(place.len())) {
+        return Err(Misfit::Value(words));
+    }
+    let failed = |error: arrow_schema::ArrowError| Misfit::Value(error.to_string());
+    let kept: Vec<u64> = places
+        .iter()
+        .cloned()
+        .flatten()
+        .map(|at| at as u64)
+        .collect();
+    let kept = take(items.as_ref(), &arrow_array::UInt64Array::from(kept), None);
+    let items = conform(&kept.map_err(failed)?, item.data_type())?;
+    let total = i32::try_from(items.len());
+    total.map_err(|_| Misfit::Value("more than 2^31 items in one column".to_owned()))?;
+    let offsets = OffsetBuffer::from_lengths(places.into_iter().map(|place| place.len()));
+    let array = ListArray::try_new(
+        FieldRef::clone(item),
+        offsets,
+        items,
+        array.nulls().cloned(),
+    );
+    Ok(Arc::new(array.map_err(failed)?))
 }
 
 /// Texts in the one layout.

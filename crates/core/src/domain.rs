@@ -53,7 +53,7 @@ impl Domain {
         }
     }
 
-    /// `value`, of the wide type, as the column has it.
+    /// `value`, of the wide type or an array of it, as the column has it.
     ///
     /// # Errors
     /// It is none of the column, as the end of `the row has ..`.
@@ -71,6 +71,10 @@ impl Domain {
                 Some(length) => Err(format!("{length} characters")),
             },
             (Self::Time(digits), Value::Timestamp(at)) => Ok(Value::Timestamp(cut(at, digits))),
+            (_, Value::List(items)) => {
+                let items = items.iter().map(|item| self.admit(item.clone()));
+                Ok(Value::List(items.collect::<Result<_, _>>()?))
+            }
             (_, value) => Ok(value),
         }
     }
@@ -203,5 +207,14 @@ mod tests {
         assert_eq!(&taken, &column.slice(0, 2));
         assert!(nearest_real(f64::NAN).is_some_and(f64::is_nan));
         assert_eq!(cut(i64::MIN, 0), i64::MIN);
+    }
+
+    #[test]
+    fn a_domain_judges_each_item_of_an_array() {
+        let times = Value::List(Arc::from([Value::Timestamp(-1), Value::Null]));
+        let cut = Value::List(Arc::from([Value::Timestamp(-1_000_000), Value::Null]));
+        assert_eq!(Domain::Time(0).admit(times), Ok(cut));
+        let texts = Value::List(Arc::from([text("a"), text("ab")]));
+        assert_eq!(Domain::Text(1).admit(texts), Err("2 characters".to_owned()));
     }
 }

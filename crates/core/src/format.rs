@@ -29,6 +29,8 @@ pub struct Format {
     pub positional: bool,
     /// Whether a record is text, which SQL can hold.
     pub text: bool,
+    /// Whether a record can hold arrays.
+    pub arrays: bool,
     /// What is wrong with the options, and the remedy.
     fault: fn(&SourceFormat) -> Option<String>,
 }
@@ -40,6 +42,7 @@ pub static FORMATS: [Format; 3] = [
         options: &[],
         positional: false,
         text: true,
+        arrays: true,
         fault: |_| None,
     },
     Format {
@@ -60,6 +63,7 @@ pub static FORMATS: [Format; 3] = [
         ],
         positional: true,
         text: true,
+        arrays: false,
         fault: csv_fault,
     },
     Format {
@@ -67,6 +71,7 @@ pub static FORMATS: [Format; 3] = [
         options: &[],
         positional: false,
         text: false,
+        arrays: true,
         fault: |_| None,
     },
 ];

@@ -43,6 +43,10 @@ pub const TOPIC_NAME_MAX_BYTES: usize = 249;
 pub const SOURCE_MAX_COLUMNS: usize = 1_024;
 /// Features of one view.
 pub const VIEW_MAX_FEATURES: usize = 512;
+/// Items of one value of an array type.
+pub const ARRAY_MAX_ITEMS: usize = 1_024;
+/// Greatest `n` of an `array_agg(x, n)`.
+pub const ARRAY_AGG_MAX_ITEMS: usize = 256;
 /// Different values that a `count(DISTINCT x)` counts for one key; of more it has no value.
 pub const DISTINCT_MAX_VALUES: usize = 1_024;
 /// Buckets of one `approx_quantile`'s state; with more of them they become wider.

@@ -33,8 +33,9 @@ pub mod meta {
 pub struct Column {
     /// Name as written (lower case unless quoted).
     pub name: String,
-    /// One of `Utf8`, `Float64`, `Int64`, `Int32`, `Boolean`, `Timestamp(us, UTC)`; in the sources
-    /// that Forebay itself defines (predictions) also a `Struct` of these.
+    /// One of `Utf8`, `Float64`, `Int64`, `Int32`, `Boolean`, `Timestamp(us, UTC)`, or a `List` of
+    /// one of these; in the sources that Forebay itself defines (predictions) also a `Struct` of
+    /// these.
     #[serde(with = "crate::data_type")]
     pub data_type: DataType,
     /// False for NOT NULL: a record without it is a dead letter.
@@ -133,6 +134,7 @@ pub fn sql_name(data_type: &DataType) -> String {
         DataType::Utf8 | DataType::Utf8View => "VARCHAR".to_owned(),
         DataType::Date32 => "DATE".to_owned(),
         DataType::Timestamp(..) => "TIMESTAMP".to_owned(),
+        DataType::List(item) => format!("{}[]", sql_name(item.data_type())),
         other => other.to_string(),
     }
 }
@@ -159,6 +161,7 @@ impl SourceDef {
     #[must_use]
     pub fn type_name(&self, column: &Column) -> String {
         match self.domains.get(&column.name) {
+            Some(domain) if column.data_type.is_nested() => format!("{domain}[]"),
             Some(domain) => domain.to_string(),
             None => sql_name(&column.data_type),
         }

@@ -10,8 +10,9 @@ use arrow_array::builder::{
 };
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef};
-use arrow_schema::{DataType, TimeUnit};
+use arrow_array::{Array, ArrayRef, ListArray};
+use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_schema::{DataType, Field, FieldRef, TimeUnit};
 
 use crate::error::{PortError, PortResult};
 use crate::time::Micros;
@@ -33,11 +34,13 @@ pub enum Value {
     Date(i32),
     /// TIMESTAMP, microseconds UTC.
     Timestamp(Micros),
+    /// An array of one of these, NULLs among them, never of arrays.
+    List(Arc<[Value]>),
 }
 
 impl Value {
     /// The value of `array` at `row`. Types: `Boolean`, `Int32`, `Int64`, `Float64`, `Utf8`,
-    /// `Utf8View`, `Date32`, `Timestamp(us)`.
+    /// `Utf8View`, `Date32`, `Timestamp(us)`, and `List` of these.
     ///
     /// # Errors
     /// Another type is a defect of the planner, which admits only these.
@@ -57,6 +60,11 @@ impl Value {
             DataType::Timestamp(TimeUnit::Microsecond, _) => {
                 Self::Timestamp(array.as_primitive::<TimestampMicrosecondType>().value(row))
             }
+            DataType::List(item) if !item.data_type().is_nested() => {
+                let items = array.as_list::<i32>().value(row);
+                let items = (0..items.len()).map(|item| Self::from_array(&items, item));
+                Self::List(items.collect::<PortResult<_>>()?)
+            }
             other => return Err(unsupported(other)),
         })
     }
@@ -68,8 +76,48 @@ impl Value {
             (Self::Float(a), Self::Float(b)) => {
                 (a.is_nan() && b.is_nan()) || a.to_bits() == b.to_bits()
             }
+            (Self::List(a), Self::List(b)) => {
+                a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a.same_bits(b))
+            }
             _ => self == other,
         }
+    }
+
+    /// What the texts in it take, bytes.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::List(items) => items.iter().map(Self::text_bytes).sum(),
+            _ => 0,
+        }
+    }
+
+    /// What it holds beside itself, bytes: texts and items may be shared with others.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::List(items) => {
+                size_of_val::<[Self]>(items) + items.iter().map(Self::heap_bytes).sum::<usize>()
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// The type of arrays of `item`: the one layout in which they are kept and answered.
+#[must_use]
+pub fn list_type(item: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(item, true)))
+}
+
+/// The type of the items of an array type.
+#[must_use]
+pub fn item_type(data_type: &DataType) -> Option<&DataType> {
+    match data_type {
+        DataType::List(item) => Some(item.data_type()),
+        _ => None,
     }
 }
 
@@ -118,12 +166,95 @@ pub fn array_from_values<'a>(
             TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(data_type.clone()),
             Value::Timestamp(v) => *v
         ),
+        DataType::List(item) if !item.data_type().is_nested() => lists(item, values),
         other => Err(unsupported(other)),
     }
 }
 
+fn lists<'a>(
+    item: &FieldRef,
+    values: impl ExactSizeIterator<Item = &'a Value>,
+) -> PortResult<ArrayRef> {
+    let (mut items, mut lengths, mut valid) = (Vec::<&Value>::new(), Vec::new(), Vec::new());
+    for value in values {
+        let found: &[Value] = match value {
+            Value::Null => &[],
+            Value::List(found) => found,
+            other => {
+                let message = format!("{other:?} in a column of arrays of {}", item.data_type());
+                return Err(PortError::internal(message));
+            }
+        };
+        items.extend(found);
+        lengths.push(found.len());
+        valid.push(*value != Value::Null);
+    }
+    // Arrow counts the items of a column in 32 bits, and panics beyond.
+    if i32::try_from(items.len()).is_err() {
+        let message = "a column has more than 2^31 items of arrays; ask for fewer rows at once";
+        return Err(PortError::new(crate::ErrorKind::ResourceExhausted, message));
+    }
+    let items = array_from_values(item.data_type(), items.iter().copied())?;
+    let nulls = valid.contains(&false).then(|| NullBuffer::from(valid));
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    ListArray::try_new(FieldRef::clone(item), offsets, items, nulls)
+        .map(|array| Arc::new(array) as ArrayRef)
+        .map_err(|e| PortError::with_source(crate::ErrorKind::Internal, "a column of arrays", e))
+}
+
 fn unsupported(data_type: &DataType) -> PortError {
     PortError::invalid(format!(
-        "type {data_type} is not supported here; use BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR, DATE or TIMESTAMP"
+        "type {data_type} is not supported here; use BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR, DATE, TIMESTAMP or an array of one of these"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_come_back_from_their_columns() {
+        let text = |text: &str| Value::Text(text.into());
+        let list = |items: Vec<Value>| Value::List(items.into());
+        let data_type = list_type(DataType::Utf8);
+        let values = [
+            Value::Null,
+            list(vec![]),
+            list(vec![text("a"), Value::Null, text("")]),
+            list(vec![Value::Null]),
+        ];
+        let column = array_from_values(&data_type, values.iter()).expect("arrays of texts");
+        assert_eq!(column.data_type(), &data_type);
+        for (row, value) in values.iter().enumerate() {
+            let back = Value::from_array(&column.slice(row, 1), 0).expect("a value");
+            assert!(back.same_bits(value), "{back:?}");
+        }
+        assert_eq!(values[2].text_bytes(), 1);
+        assert_eq!(values[2].heap_bytes(), 3 * size_of::<Value>() + 1);
+        // The catalog keeps types by their words.
+        let words = data_type.to_string();
+        assert_eq!(words.parse::<DataType>().ok(), Some(data_type));
+        let times = list_type(crate::time::timestamp_type());
+        assert_eq!(times.to_string().parse::<DataType>().ok(), Some(times));
+    }
+
+    #[test]
+    fn arrays_are_equal_item_by_item_and_to_the_bit() {
+        let floats =
+            |values: &[f64]| Value::List(values.iter().map(|v| Value::Float(*v)).collect());
+        assert!(floats(&[f64::NAN, -0.0]).same_bits(&floats(&[-f64::NAN, -0.0])));
+        assert!(!floats(&[0.0]).same_bits(&floats(&[-0.0])));
+        assert!(!floats(&[0.0]).same_bits(&floats(&[0.0, 0.0])));
+    }
+
+    #[test]
+    fn arrays_of_arrays_and_items_of_other_types_are_refused() {
+        let nested = list_type(list_type(DataType::Int64));
+        let empty = Value::List(Arc::from([]));
+        assert!(array_from_values(&nested, [empty].iter()).is_err());
+        let mixed = Value::List(Arc::from([Value::Bool(true)]));
+        let integers = list_type(DataType::Int64);
+        assert!(array_from_values(&integers, [mixed].iter()).is_err());
+        assert!(array_from_values(&integers, [Value::Int(1)].iter()).is_err());
+    }
 }

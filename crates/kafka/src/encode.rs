@@ -14,7 +14,7 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Fields};
-use forebay_core::cast::{conform, moments};
+use forebay_core::cast::{conform, moments, spread};
 use forebay_core::date;
 use forebay_core::time::Micros;
 use forebay_core::time_text;
@@ -25,8 +25,9 @@ use crate::error::Error;
 /// Each row of `batch` as the bytes of one JSON object.
 ///
 /// Types: those of a source's columns (VARCHAR, DOUBLE, BIGINT, INTEGER, BOOLEAN, TIMESTAMP,
-/// STRUCT) and what files have beside them: `Utf8View`, `LargeUtf8`, small and unsigned integers up
-/// to 32 bits, `Float32` (widened exactly), timestamps of any unit in microseconds.
+/// STRUCT, arrays of flat items) and what files have beside them: `Utf8View`, `LargeUtf8`, small
+/// and unsigned integers up to 32 bits, `Float32` (widened exactly), timestamps of any unit in
+/// microseconds.
 ///
 /// # Errors
 /// [`Error::UnsupportedColumn`]: a column of another type, or with a time beyond 64 bits of
@@ -142,6 +143,9 @@ pub(crate) fn cell_writer<'a>(name: &str, array: &'a ArrayRef) -> Result<WriteCe
             let columns = writers(fields, array.as_struct().columns())?;
             Box::new(move |out, row| write_object(out, &columns, row))
         }
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
+            list_writer(name, array)?
+        }
         other => {
             return Err(Error::UnsupportedColumn {
                 column: name.to_owned(),
@@ -149,6 +153,43 @@ pub(crate) fn cell_writer<'a>(name: &str, array: &'a ArrayRef) -> Result<WriteCe
             });
         }
     })
+}
+
+fn list_writer<'a>(name: &str, array: &'a ArrayRef) -> Result<WriteCell<'a>, Error> {
+    let unsupported = || Error::UnsupportedColumn {
+        column: name.to_owned(),
+        data_type: array.data_type().to_string(),
+    };
+    let (items, places) = spread(array.as_ref()).ok_or_else(unsupported)?;
+    if items.data_type().is_nested() {
+        return Err(unsupported());
+    }
+    // Rows of JSON objects are written from columns; an array is one whose items have no names.
+    let texts = items_as_json(name, &items)?;
+    Ok(Box::new(move |out, row| {
+        out.push(b'[');
+        for (index, item) in places[row].clone().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(&texts[item]);
+        }
+        out.push(b']');
+    }))
+}
+
+fn items_as_json(name: &str, items: &ArrayRef) -> Result<Vec<Vec<u8>>, Error> {
+    let write = cell_writer(name, items)?;
+    let text = |item: usize| {
+        let mut text = Vec::new();
+        if items.is_null(item) {
+            text.extend_from_slice(b"null");
+        } else {
+            write(&mut text, item);
+        }
+        text
+    };
+    Ok((0..items.len()).map(text).collect())
 }
 
 fn write_double(out: &mut Vec<u8>, value: f64) {

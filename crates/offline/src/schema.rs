@@ -10,6 +10,7 @@ use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use forebay_core::limits::SOURCE_MAX_COLUMNS;
 use forebay_core::source::meta;
 use forebay_core::time::timestamp_type;
+use forebay_core::value::list_type;
 
 use crate::error::OfflineError;
 
@@ -52,13 +53,21 @@ pub(crate) fn table_schema(table: &str, wanted: &Schema) -> Result<SchemaRef, Of
     Ok(Arc::new(Schema::new(fields)))
 }
 
-/// The field without metadata, children too: Delta keeps none of ours.
+/// The field without metadata, children too, which Delta keeps none of; and arrays of one layout.
 fn bare(field: &Field) -> Field {
     let data_type = match field.data_type() {
         DataType::Struct(children) => DataType::Struct(children.iter().map(|c| bare(c)).collect()),
+        // Delta calls items `element`; everything else of ours calls them as Arrow does.
+        DataType::List(item) => list_type(bare(item).data_type().clone()),
         other => other.clone(),
     };
     Field::new(field.name(), data_type, field.is_nullable())
+}
+
+/// The schema of a table as it was read, in our form.
+pub(crate) fn read_schema(schema: &Schema) -> SchemaRef {
+    let fields: Vec<Field> = schema.fields().iter().map(|f| bare(f)).collect();
+    Arc::new(Schema::new(fields))
 }
 
 fn check_type(field: &Field) -> Result<(), String> {
@@ -75,8 +84,11 @@ fn check_type(field: &Field) -> Result<(), String> {
             .iter()
             .try_for_each(|c| check_type(c))
             .map_err(|why| format!("in `{}`: {why}", field.name())),
+        DataType::List(item) if !item.data_type().is_nested() => {
+            check_type(item).map_err(|why| format!("in `{}`: {why}", field.name()))
+        }
         other => Err(format!(
-            "column `{}` has type {other}; use VARCHAR, DOUBLE, BIGINT, INTEGER, BOOLEAN, DATE or TIMESTAMP (microseconds, UTC)",
+            "column `{}` has type {other}; use VARCHAR, DOUBLE, BIGINT, INTEGER, BOOLEAN, DATE, TIMESTAMP (microseconds, UTC) or an array of one of these",
             field.name()
         )),
     }

@@ -221,7 +221,7 @@ impl Table {
         let marks = Marks::load(log.as_ref(), deployment, name, state.version()).await?;
         cross_check(name, &log, &state, &marks).await?;
         check_reach(name, &files_of(name, &state)?, &marks.applied())?;
-        let schema = state.snapshot().arrow_schema();
+        let schema = schema::read_schema(&state.snapshot().arrow_schema());
         let current = Mutex::new(Current {
             state,
             marks,

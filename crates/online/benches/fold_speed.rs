@@ -41,6 +41,7 @@ fn view(id: u32) -> Arc<ViewSpec> {
         arguments: argument.into_iter().collect(),
         argument_types: argument.map(|_| DataType::Float64).into_iter().collect(),
         filter: None,
+        keep: None,
     };
     let partials = vec![
         spec(P::Count, None),

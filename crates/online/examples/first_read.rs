@@ -48,6 +48,7 @@ fn view() -> Arc<ViewSpec> {
             argument_types: arguments.iter().map(|_| DataType::Float64).collect(),
             arguments,
             filter: None,
+            keep: None,
         }
     };
     let kinds = [

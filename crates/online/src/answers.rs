@@ -31,8 +31,8 @@ impl Answers {
     /// What the answer takes as arrays, bytes.
     fn bytes(&self, spec: &ViewSpec) -> PortResult<usize> {
         let text = |cell: &Cell| match cell {
-            Ok(Value::Text(text)) => text.len(),
-            _ => 0,
+            Ok(value) => value.text_bytes(),
+            Err(_) => 0,
         };
         let texts = self.rows.iter().flatten().flat_map(|row| &row.values);
         let texts: usize = texts.map(text).sum();

@@ -10,16 +10,18 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, StringArray,
-    StringViewArray, TimestampMicrosecondArray,
+    Array, ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, ListArray,
+    StringArray, StringViewArray, TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, TimeUnit};
+use forebay_core::aggregate::write_items;
 use forebay_core::index::RowIndex;
 use forebay_core::invariant;
 use forebay_core::key::key_hash;
 use forebay_core::ports::ShardFold;
 use forebay_core::progress::{Applied, TopicPartition};
 use forebay_core::time::Micros;
+use forebay_core::value::Value;
 use forebay_core::view::ViewId;
 use forebay_core::watermark::is_too_late;
 use hashbrown::HashTable;
@@ -54,6 +56,7 @@ enum ArgumentColumn<'a> {
     Bool(&'a BooleanArray),
     Text(&'a StringArray),
     TextView(&'a StringViewArray),
+    List(&'a ListArray),
 }
 
 /// The columns of one fold batch, resolved.
@@ -120,6 +123,14 @@ impl<'a> FoldColumns<'a> {
                 ArgumentColumn::Text(array) => column.push_text(array.value(at).as_bytes()),
                 ArgumentColumn::TextView(array) if array.is_null(at) => column.push_null(),
                 ArgumentColumn::TextView(array) => column.push_text(array.value(at).as_bytes()),
+                ArgumentColumn::List(array) => match Value::from_array(array, at) {
+                    Ok(Value::List(items)) => {
+                        let mut bytes = Vec::new();
+                        write_items(&mut bytes, &items);
+                        column.push_text(&bytes);
+                    }
+                    _ => column.push_null(),
+                },
             }
         }
         for (source, filter) in self.filters.iter().zip(&mut out.filters) {
@@ -149,6 +160,9 @@ fn resolve(array: &ArrayRef, kind: ColumnKind) -> OnlineResult<ArgumentColumn<'_
         (ColumnKind::Bool, DataType::Boolean) => ArgumentColumn::Bool(array.as_boolean()),
         (ColumnKind::Text, DataType::Utf8) => ArgumentColumn::Text(array.as_string::<i32>()),
         (ColumnKind::Text, DataType::Utf8View) => ArgumentColumn::TextView(array.as_string_view()),
+        (ColumnKind::List, of) if ColumnKind::of(of) == Some(ColumnKind::List) => {
+            ArgumentColumn::List(array.as_list::<i32>())
+        }
         (kind, other) => {
             return Err(OnlineError::Mismatch(format!(
                 "an argument column is {other} where the view folds {kind:?}"

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
+use forebay_core::PortError;
 use forebay_core::bytes::{BytesResult, Reader, Writer};
 use forebay_core::invariant;
 use forebay_core::prediction::PendingScore;
@@ -58,6 +59,11 @@ pub fn encode_row(columns: &[ArrayRef], row: usize) -> Result<Vec<u8>, PipelineE
             Value::Timestamp(value) => {
                 w.u8(5);
                 w.i64(value);
+            }
+            Value::List(_) => {
+                let message =
+                    "a deployment's columns hold an array, which CREATE DEPLOYMENT refuses";
+                return Err(PortError::internal(message).into());
             }
         }
     }

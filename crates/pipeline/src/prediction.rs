@@ -141,6 +141,8 @@ fn record_keys(scored: &Scored<'_>) -> Result<Vec<Vec<u8>>, PipelineError> {
         Value::Int(value) | Value::Timestamp(value) => value.to_string(),
         Value::Float(value) => value.to_string(),
         Value::Text(value) => value.to_string(),
+        // CREATE DEPLOYMENT refuses such a key.
+        Value::List(items) => format!("{items:?}"),
     };
     let key = |row: usize| {
         let parts = columns

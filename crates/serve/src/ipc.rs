@@ -89,8 +89,12 @@ fn dictionaries_refused() -> ServeError {
 /// Columns of an answer's schema that a client reads.
 pub(crate) const ANSWER_MAX_COLUMNS: usize = 1 << 16;
 
-/// Decode a schema message of at most `max_columns` flat columns.
-pub(crate) fn decode_schema(data: &FlightData, max_columns: usize) -> ServeResult<SchemaRef> {
+/// Decode a schema message of at most `max_columns` columns of types that `takes` admits.
+pub(crate) fn decode_schema(
+    data: &FlightData,
+    max_columns: usize,
+    takes: fn(&DataType) -> bool,
+) -> ServeResult<SchemaRef> {
     let message = root_as_message(&data.data_header)
         .map_err(|error| ServeError::Request(format!("the message is not Arrow IPC: {error}")))?;
     let columns = message
@@ -108,7 +112,7 @@ pub(crate) fn decode_schema(data: &FlightData, max_columns: usize) -> ServeResul
     for field in schema.fields() {
         match field.data_type() {
             DataType::Dictionary(..) => return Err(dictionaries_refused()),
-            other if !is_flat(other) => {
+            other if !takes(other) => {
                 return Err(ServeError::Request(format!(
                     "column {} has type {other}, which no request column can have",
                     field.name()
@@ -120,7 +124,19 @@ pub(crate) fn decode_schema(data: &FlightData, max_columns: usize) -> ServeResul
     Ok(Arc::new(schema))
 }
 
-fn is_flat(data_type: &DataType) -> bool {
+/// Whether pushed rows and answers may have a column of this type: flat ones, and arrays of them
+/// whose items do not share bytes.
+pub(crate) fn is_flat_or_array(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            is_flat(item.data_type()) && *item.data_type() != DataType::Utf8View
+        }
+        other => is_flat(other),
+    }
+}
+
+/// Whether the rows of a request may have a column of this type.
+pub(crate) fn is_flat(data_type: &DataType) -> bool {
     data_type.is_numeric()
         || data_type.is_temporal()
         || matches!(
@@ -192,7 +208,13 @@ fn check_views(
     let mut variadic = batch.variadicBufferCounts().into_iter().flatten();
     let (mut next, mut bytes) = (0_usize, 0_u64);
     for field in schema.fields() {
-        next = next.saturating_add(match field.data_type() {
+        let own = match field.data_type() {
+            DataType::List(_) | DataType::LargeList(_) => 2,
+            DataType::FixedSizeList(..) => 1,
+            _ => 0,
+        };
+        next = next.saturating_add(own);
+        next = next.saturating_add(match item_of(field.data_type()) {
             DataType::Null => 0,
             DataType::Utf8 | DataType::LargeUtf8 => 3,
             DataType::Utf8View => {
@@ -215,6 +237,16 @@ fn check_views(
         Ok(())
     } else {
         Err(message_too_large())
+    }
+}
+
+/// The type of a column's items, or of the column that has none.
+fn item_of(data_type: &DataType) -> &DataType {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            item.data_type()
+        }
+        other => other,
     }
 }
 

@@ -45,6 +45,7 @@ fn cell(value: &Value) -> Json {
         Value::Int(value) | Value::Timestamp(value) => (*value).into(),
         Value::Float(value) => (*value).into(),
         Value::Text(value) => value.as_ref().into(),
+        Value::List(items) => items.iter().map(cell).collect::<Vec<Json>>().into(),
     }
 }
 

@@ -94,6 +94,6 @@ fn number(value: &Value) -> f64 {
         Value::Int(value) | Value::Timestamp(value) => *value as f64,
         Value::Float(value) => *value,
         Value::Bool(value) => f64::from(u8::from(*value)),
-        Value::Null | Value::Text(_) => 0.0,
+        Value::Null | Value::Text(_) | Value::List(_) => 0.0,
     }
 }

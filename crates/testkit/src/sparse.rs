@@ -27,6 +27,7 @@ pub fn sparse_view() -> Arc<ViewSpec> {
         argument_types: arguments.iter().map(|_| DataType::Float64).collect(),
         arguments,
         filter: None,
+        keep: None,
     };
     let functions = [
         (K::Count, 0, DataType::Int64),

@@ -71,6 +71,7 @@ impl PlainView {
                 .into_iter()
                 .collect(),
             filter: None,
+            keep: None,
         };
         let aggregate = |name: &str, kind, data_type, partial| AggregateSpec {
             name: name.to_owned(),

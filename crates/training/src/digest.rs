@@ -4,7 +4,7 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, ListArray, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{DataType, SchemaRef, TimeUnit};
 use sha2::{Digest, Sha256};
@@ -104,6 +104,7 @@ fn feed(hash: &mut Sha256, column: &dyn Array) -> Result<(), TrainingError> {
             .as_string::<i32>()
             .iter()
             .for_each(|text| feed_text(hash, text)),
+        DataType::List(_) => feed_lists(hash, column.as_list::<i32>())?,
         // Spines may bring any type; its text names its value.
         _ => {
             let action = "write a value as text";
@@ -120,6 +121,21 @@ fn feed(hash: &mut Sha256, column: &dyn Array) -> Result<(), TrainingError> {
                 feed_text(hash, column.is_valid(row).then_some(text.as_str()));
             }
         }
+    }
+    Ok(())
+}
+
+/// How many items each array has, and then these.
+fn feed_lists(hash: &mut Sha256, lists: &ListArray) -> Result<(), TrainingError> {
+    for row in 0..lists.len() {
+        if lists.is_null(row) {
+            hash.update([0]);
+            continue;
+        }
+        let items = lists.value(row);
+        hash.update([1]);
+        hash.update((items.len() as u64).to_le_bytes());
+        feed(hash, items.as_ref())?;
     }
     Ok(())
 }

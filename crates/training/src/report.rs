@@ -133,6 +133,14 @@ impl fmt::Display for Shown<'_> {
             Value::Text(value) => write!(f, "'{value}'"),
             Value::Date(days) => f.write_str(&date::format(*days)),
             Value::Timestamp(value) => write!(f, "{value} us"),
+            Value::List(items) => {
+                f.write_str("[")?;
+                for (number, item) in items.iter().enumerate() {
+                    let comma = if number > 0 { ", " } else { "" };
+                    write!(f, "{comma}{}", Self(item))?;
+                }
+                f.write_str("]")
+            }
         }
     }
 }

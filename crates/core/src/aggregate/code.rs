@@ -54,6 +54,9 @@ pub(crate) const REGISTERS: u8 = 0x27;
 /// before (zigzag varint) and its values (varint).
 pub(crate) const SKETCH: u8 = 0x28;
 
+/// Newest rows: how many (varint), each as the last value has it, ascending.
+pub(crate) const NEWEST: u8 = 0x30;
+
 /// Scalars inside a state.
 pub(crate) mod scalar {
     /// SQL NULL.
@@ -72,4 +75,6 @@ pub(crate) mod scalar {
     pub(crate) const TIMESTAMP: u8 = 0x06;
     /// DATE: zigzag varint, days.
     pub(crate) const DATE: u8 = 0x07;
+    /// An array: how many items (varint), then each as a scalar.
+    pub(crate) const LIST: u8 = 0x10;
 }

@@ -19,8 +19,8 @@ pub struct Function {
     pub names: &'static [&'static str],
     /// Whether it is called with DISTINCT.
     pub is_distinct: bool,
-    /// Whether a constant from 0 to 1 follows its arguments.
-    pub takes_fraction: bool,
+    /// The constant that follows its arguments.
+    pub constant: ConstantKind,
     /// How many arguments it takes.
     pub arguments: RangeInclusive<usize>,
     /// How it is called, for messages and documents.
@@ -42,7 +42,7 @@ impl Function {
     pub(super) const PLAIN: Self = Self {
         names: &[],
         is_distinct: false,
-        takes_fraction: false,
+        constant: ConstantKind::None,
         arguments: 1..=1,
         call: "",
         takes: "",
@@ -51,6 +51,17 @@ impl Function {
         instead: "",
         finish: |_, _| None,
     };
+}
+
+/// What stands behind the arguments of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConstantKind {
+    /// Nothing.
+    None,
+    /// A fraction from 0 to 1.
+    Fraction,
+    /// How many rows are kept.
+    Count,
 }
 
 /// What a call is planned as.
@@ -73,6 +84,16 @@ pub(super) fn same_type(class: PartialClass, arguments: &[DataType]) -> Option<P
         _ => None,
     }
 }
+
+/// The same of a type whose values have an order.
+pub(super) fn ordered_type(class: PartialClass, arguments: &[DataType]) -> Option<Planned> {
+    let ordered = arguments.iter().all(ColumnKind::is_ordered);
+    ordered.then(|| same_type(class, arguments)).flatten()
+}
+
+/// What to write where arrays are not taken, or a type that there is not.
+pub(super) const ORDERED_TYPE: &str = "cast it to BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR or TIMESTAMP; of an array \
+                                       write an item, x[1], or cardinality(x)";
 
 pub(super) const ANY_TYPE: &str =
     "cast it to BOOLEAN, INTEGER, BIGINT, DOUBLE, VARCHAR, DATE or TIMESTAMP";

@@ -10,6 +10,7 @@ pub mod cells;
 pub(crate) mod code;
 mod function;
 mod functions;
+mod kept;
 mod order;
 mod partial;
 mod quantile;
@@ -22,13 +23,15 @@ mod tests;
 use arrow_schema::DataType;
 use serde::{Deserialize, Serialize};
 
-pub use function::{Function, Planned};
+pub use function::{ConstantKind, Function, Planned};
 pub use functions::AggregateKind;
+pub use kept::Kept;
 pub(crate) use order::compare_values;
 pub use order::{RowOrder, compare_floats};
 pub use partial::{Partial, PartialClass};
 pub use quantile::Quantile;
 pub use rows::{Column, ColumnKind, Rows};
+pub use scalar::{read_items, write_items};
 pub use states::Leaving;
 
 /// What a tile stores for one aggregate: several functions over one argument and filter share it.
@@ -43,6 +46,9 @@ pub struct PartialSpec {
     pub argument_types: Vec<DataType>,
     /// Index into the view's FILTER columns.
     pub filter: Option<usize>,
+    /// How many rows it keeps, of a state that keeps some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Kept>,
 }
 
 impl PartialSpec {

@@ -6,7 +6,8 @@
 //! reading a value does, once (`functions`).
 
 use super::states::{
-    Bits, BoolCounts, By, Distinct, Edge, Extremum, Leaving, Registers, RowCount, Sketch, State,
+    Bits, BoolCounts, By, Distinct, Edge, Extremum, Leaving, Newest, Registers, RowCount, Sketch,
+    State,
 };
 use serde::{Deserialize, Serialize};
 
@@ -226,4 +227,6 @@ states! {
     Registers(Registers),
     /// Values by buckets: approx_quantile.
     Sketch(Sketch),
+    /// Values of the greatest (event time, topic, partition, offset): array_agg.
+    Newest(Newest),
 }

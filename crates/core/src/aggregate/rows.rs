@@ -22,6 +22,8 @@ pub enum ColumnKind {
     Bool,
     /// VARCHAR.
     Text,
+    /// An array.
+    List,
 }
 
 impl ColumnKind {
@@ -35,8 +37,19 @@ impl ColumnKind {
             DataType::Timestamp(TimeUnit::Microsecond, _) => Self::Timestamp,
             DataType::Boolean => Self::Bool,
             DataType::Utf8 | DataType::Utf8View => Self::Text,
+            DataType::List(item) if !item.data_type().is_nested() => {
+                Self::of(item.data_type())?;
+                Self::List
+            }
             _ => return None,
         })
+    }
+
+    /// Whether values of a type have an order and so an equality by which they are counted. Arrays
+    /// have none.
+    #[must_use]
+    pub(super) fn is_ordered(data_type: &DataType) -> bool {
+        Self::of(data_type).is_some_and(|kind| kind != Self::List)
     }
 }
 

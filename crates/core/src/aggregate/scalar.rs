@@ -1,6 +1,8 @@
 //! The scalars that some states hold: their bytes, and the one form that equal ones have. What is
 //! read may be anything and is checked here, once.
 
+use std::sync::Arc;
+
 use arrow_schema::DataType;
 
 use super::code;
@@ -10,10 +12,7 @@ use crate::value::Value;
 
 /// What `value` holds beside itself, bytes: texts may be shared with others.
 pub(super) fn heap_bytes(value: &Value) -> usize {
-    match value {
-        Value::Text(text) => text.len(),
-        _ => 0,
-    }
+    value.heap_bytes()
 }
 
 /// `value` as comparisons see it: one NaN, no negative zero.
@@ -28,8 +27,16 @@ pub(super) fn canonical_value(value: &Value) -> Value {
 pub(super) fn one_nan(value: &Value) -> Value {
     match value {
         Value::Float(float) if float.is_nan() => Value::Float(canonical(*float)),
+        // Mostly there is none, and then the items are shared.
+        Value::List(items) if items.iter().any(is_nan) => {
+            Value::List(items.iter().map(one_nan).collect())
+        }
         other => other.clone(),
     }
+}
+
+fn is_nan(value: &Value) -> bool {
+    matches!(value, Value::Float(float) if float.is_nan())
 }
 
 pub(super) fn write_scalar(out: &mut Vec<u8>, value: &Value) {
@@ -58,16 +65,44 @@ pub(super) fn write_scalar(out: &mut Vec<u8>, value: &Value) {
             out.push(code::scalar::TIMESTAMP);
             write_signed(out, *value);
         }
+        Value::List(items) => {
+            out.push(code::scalar::LIST);
+            write_items(out, items);
+        }
     }
 }
 
-/// A scalar of type `data_type`, or NULL.
-pub(super) fn read_scalar(
-    reader: &mut Reader<'_>,
-    data_type: Option<&DataType>,
-) -> BytesResult<Value> {
-    let value = match reader.u8()? {
-        code::scalar::NULL => return Ok(Value::Null),
+/// Append an array without the code in front: how many items, then each as a scalar, with one NaN.
+pub fn write_items(out: &mut Vec<u8>, items: &[Value]) {
+    write_unsigned(out, items.len() as u64);
+    let items = items.iter().map(one_nan);
+    items.for_each(|item| write_scalar(out, &item));
+}
+
+/// Read what [`write_items`] wrote, of items of type `item`; of any one type where that is None.
+///
+/// # Errors
+/// Bytes that it does not write.
+pub fn read_items(reader: &mut Reader<'_>, item: Option<&DataType>) -> BytesResult<Arc<[Value]>> {
+    let count = reader.unsigned()?;
+    // Each item has a byte at least, so that a count says nothing of memory that is not there.
+    if count > reader.rest().len() as u64 {
+        return Err("an array has fewer items than it says".into());
+    }
+    let mut items = Vec::new();
+    for _ in 0..count {
+        items.push(match item {
+            Some(_) => read_scalar(reader, item)?,
+            None => read_any(reader)?,
+        });
+    }
+    Ok(items.into())
+}
+
+/// A scalar of any type that is no array.
+fn read_any(reader: &mut Reader<'_>) -> BytesResult<Value> {
+    Ok(match reader.u8()? {
+        code::scalar::NULL => Value::Null,
         code::scalar::FALSE => Value::Bool(false),
         code::scalar::TRUE => Value::Bool(true),
         code::scalar::INT => Value::Int(reader.signed()?),
@@ -89,8 +124,28 @@ pub(super) fn read_scalar(
         }
         code::scalar::TIMESTAMP => Value::Timestamp(reader.signed()?),
         other => return Err(format!("unknown scalar code {other:#04x}").into()),
+    })
+}
+
+/// A scalar of type `data_type`, or NULL.
+pub(super) fn read_scalar(
+    reader: &mut Reader<'_>,
+    data_type: Option<&DataType>,
+) -> BytesResult<Value> {
+    let value = match reader.rest().first() {
+        Some(&code::scalar::LIST) => {
+            reader.u8()?;
+            return match data_type {
+                Some(DataType::List(item)) if !item.data_type().is_nested() => {
+                    Ok(Value::List(read_items(reader, Some(item.data_type()))?))
+                }
+                other => Err(format!("an array in a state over {other:?}").into()),
+            };
+        }
+        _ => read_any(reader)?,
     };
     let fits = match (&value, data_type) {
+        (Value::Null, _) => true,
         (Value::Bool(_), Some(DataType::Boolean))
         | (Value::Int(_), Some(DataType::Int64))
         | (Value::Float(_), Some(DataType::Float64))

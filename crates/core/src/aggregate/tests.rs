@@ -11,13 +11,13 @@ use arrow_schema::DataType;
 use proptest::prelude::*;
 
 use super::cells::Cell;
-use super::{AggregateKind, Partial, PartialClass, PartialSpec, RowOrder};
+use super::{AggregateKind, Kept, Partial, PartialClass, PartialSpec, RowOrder};
 use crate::cells::{CellFault, Cells};
 use crate::error::ErrorKind;
 use crate::fault::FaultKind;
 use crate::index::RowIndex;
 use crate::time::timestamp_type;
-use crate::value::Value;
+use crate::value::{Value, list_type};
 use crate::view::{AggregateSpec, Window};
 
 /// A state of `kind` over arguments of these types.
@@ -30,6 +30,7 @@ fn spec_of(kind: AggregateKind, types: &[DataType]) -> PartialSpec {
         arguments: (0..types.len()).collect(),
         argument_types: types.to_vec(),
         filter: None,
+        keep: kind.keep(),
     }
 }
 
@@ -89,6 +90,13 @@ fn any_float() -> impl Strategy<Value = f64> {
     ]
 }
 
+/// An array of DOUBLE, NULLs among its items.
+fn any_list() -> impl Strategy<Value = Value> {
+    let item =
+        prop::option::of(any_float()).prop_map(|item| item.map_or(Value::Null, Value::Float));
+    prop::collection::vec(item, 0..4).prop_map(|items| Value::List(items.into()))
+}
+
 /// Values of one argument column, NULLs among them, with the column's type.
 fn column() -> impl Strategy<Value = (DataType, Vec<Value>)> {
     fn values(one: impl Strategy<Value = Value>) -> impl Strategy<Value = Vec<Value>> {
@@ -102,6 +110,7 @@ fn column() -> impl Strategy<Value = (DataType, Vec<Value>)> {
         values("[a-c]{0,3}".prop_map(|v| Value::Text(v.into()))).prop_map(|v| (DataType::Utf8, v)),
         values(any::<i32>().prop_map(Value::Date)).prop_map(|v| (DataType::Date32, v)),
         values(any::<i64>().prop_map(Value::Timestamp)).prop_map(|v| (timestamp_type(), v)),
+        values(any_list()).prop_map(|v| (list_type(DataType::Float64), v)),
     ]
 }
 
@@ -143,7 +152,7 @@ fn rank(value: &Value) -> i128 {
             };
             byte(0) << 32 | byte(1) << 16 | byte(2)
         }
-        Value::Null => unreachable!("NULLs are left out"),
+        Value::Null | Value::List(_) => unreachable!("NULLs and arrays are left out"),
     }
 }
 
@@ -201,6 +210,11 @@ proptest! {
                 AggregateKind::Max => Ok(expected_extremum(&values, true)),
                 AggregateKind::Last => Ok(values.last().cloned().unwrap_or(Value::Null)),
                 AggregateKind::First => Ok(values.first().cloned().unwrap_or(Value::Null)),
+                AggregateKind::ArrayAgg(kept) if !values.is_empty() => {
+                    let first = values.len().saturating_sub(kept.rows());
+                    let newest = values[first..].iter().map(super::scalar::one_nan);
+                    Ok(Value::List(newest.collect()))
+                }
                 AggregateKind::CountDistinct => {
                     let ranks: BTreeSet<i128> = known.iter().map(|v| rank(v)).collect();
                     Ok(Value::Int(ranks.len() as i64))
@@ -321,6 +335,21 @@ fn a_refusal_names_the_function_and_what_to_write() {
             AggregateKind::Max,
             vec![DataType::Binary],
             ["max", "VARCHAR"],
+        ),
+        (
+            AggregateKind::CountDistinct,
+            vec![list_type(DataType::Utf8)],
+            ["VARCHAR[]", "x[1]"],
+        ),
+        (
+            AggregateKind::MaxBy,
+            vec![DataType::Int64, list_type(DataType::Utf8)],
+            ["max_by", "cardinality(x)"],
+        ),
+        (
+            AggregateKind::ArrayAgg(Kept::THREE),
+            vec![list_type(DataType::Utf8)],
+            ["array_agg(x[1], 10)", "last_value(x)"],
         ),
         (
             AggregateKind::Min,

@@ -7,7 +7,7 @@ use forebay_core::date;
 use forebay_core::domain::Domain;
 use forebay_core::exact::CANONICAL_NAN;
 use forebay_core::source::{Column, sql_name};
-use forebay_core::value::{Value, array_from_values};
+use forebay_core::value::{Value, array_from_values, item_type};
 
 use crate::error::{EngineError, Result};
 use crate::parse::{Cell, Literal};
@@ -23,6 +23,11 @@ pub(super) fn given(
     let Some(domain) = domain else {
         return typed(cell, column, object);
     };
+    if let (Literal::Array(items), Some(_)) = (&cell.literal, item_type(&column.data_type)) {
+        return array(items, cell, column, |item, column| {
+            given(item, column, Some(domain), object)
+        });
+    }
     let value = match &cell.literal {
         // The nearest REAL to what is written; what is none is refused as a DOUBLE would be.
         Literal::Number(text) if domain == Domain::Real => match text.parse::<f32>() {
@@ -40,6 +45,11 @@ pub(super) fn given(
 /// `cell` as a value of `column`, in a test that is `object`.
 pub(super) fn typed(cell: &Cell, column: &Column, object: &str) -> Result<Value> {
     let refuse = |message: String| Err(EngineError::refused(cell.at.clone(), object, message));
+    if let (Literal::Array(items), Some(_)) = (&cell.literal, item_type(&column.data_type)) {
+        return array(items, cell, column, |item, column| {
+            typed(item, column, object)
+        });
+    }
     let value = match (&cell.literal, &column.data_type) {
         (Literal::Null, _) if column.nullable => Some(Value::Null),
         (Literal::Null, _) => {
@@ -75,6 +85,30 @@ pub(super) fn typed(cell: &Cell, column: &Column, object: &str) -> Result<Value>
     Ok(value)
 }
 
+/// An array for `column`, whose items `item` reads each as a cell of a column of its own.
+fn array(
+    items: &[Literal],
+    cell: &Cell,
+    column: &Column,
+    item: impl Fn(&Cell, &Column) -> Result<Value>,
+) -> Result<Value> {
+    let of_item = Column {
+        name: column.name.clone(),
+        data_type: item_type(&column.data_type)
+            .unwrap_or(&column.data_type)
+            .clone(),
+        nullable: true,
+    };
+    let items = items.iter().map(|literal| {
+        let cell = Cell {
+            at: cell.at.clone(),
+            literal: literal.clone(),
+        };
+        item(&cell, &of_item)
+    });
+    Ok(Value::List(items.collect::<Result<_>>()?))
+}
+
 /// The number, rounded once; one that is too large is none.
 fn double(text: &str) -> Option<f64> {
     let value = match text {
@@ -102,6 +136,10 @@ fn written(literal: &Literal) -> String {
         Literal::Text(text) => format!("'{text}'"),
         Literal::Date(text) => format!("DATE '{text}'"),
         Literal::Timestamp(text) => format!("TIMESTAMP '{text}'"),
+        Literal::Array(items) => {
+            let items: Vec<String> = items.iter().map(written).collect();
+            format!("ARRAY[{}]", items.join(", "))
+        }
     }
 }
 
@@ -112,6 +150,7 @@ fn example(data_type: &DataType) -> &'static str {
         DataType::Float64 => "a number, 'NaN', 'Infinity', '-Infinity'",
         DataType::Date32 => "DATE '2013-01-31'",
         DataType::Timestamp(..) => "'2013-01-31 12:00:00'",
+        DataType::List(_) => "ARRAY[..] of such items",
         _ => "'text'",
     }
 }

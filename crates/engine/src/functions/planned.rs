@@ -11,7 +11,7 @@ use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Signature, TypeSignature, Volatility,
 };
-use forebay_core::aggregate::AggregateKind;
+use forebay_core::aggregate::{AggregateKind, ConstantKind};
 
 /// In front of names that DataFusion would plan as window functions of its own.
 const PREFIX: &str = "forebay_";
@@ -70,6 +70,10 @@ impl AggregateUDFImpl for PlannedAggregate {
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         // Of what is not taken any type does: it is refused after planning.
+        let arguments = match (self.kind.function().constant, arguments) {
+            (ConstantKind::None, arguments) | (_, arguments @ []) => arguments,
+            (_, [arguments @ .., _]) => arguments,
+        };
         let planned = self.kind.plan(arguments);
         Ok(planned.map_or(DataType::Float64, |planned| planned.data_type))
     }

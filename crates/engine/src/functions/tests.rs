@@ -29,6 +29,7 @@ fn spec(kind: AggregateKind, types: &[DataType]) -> PartialSpec {
         arguments: (0..types.len()).collect(),
         argument_types: types.to_vec(),
         filter: None,
+        keep: kind.keep(),
     }
 }
 

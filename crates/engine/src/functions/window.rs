@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 use forebay_core::aggregate::cells::{Cell, shown};
 use forebay_core::aggregate::{AggregateKind, Partial, PartialSpec, RowOrder};
-use forebay_core::value::Value;
+use forebay_core::value::{Value, array_from_values};
 
 use super::sliding::Sliding;
 
@@ -239,6 +239,11 @@ fn scalar(cell: &Cell, data_type: &DataType) -> Result<ScalarValue> {
         (Value::Date(value), DataType::Date32) => ScalarValue::Date32(Some(*value)),
         (Value::Timestamp(value), DataType::Timestamp(TimeUnit::Microsecond, zone)) => {
             ScalarValue::TimestampMicrosecond(Some(*value), zone.clone())
+        }
+        (list @ Value::List(_), data_type @ DataType::List(_)) => {
+            let array = array_from_values(data_type, std::iter::once(list));
+            let array = array.map_err(|e| DataFusionError::External(Box::new(e)))?;
+            ScalarValue::try_from_array(&array, 0)?
         }
         (value, data_type) => {
             return internal_err!("an aggregate of type {data_type} gave {value:?}");

@@ -4,8 +4,9 @@
 use arrow_schema::DataType;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use forebay_core::domain::{Domain, TIME_DIGITS};
-use forebay_core::source::{Column, EpochUnit};
+use forebay_core::source::{Column, EpochUnit, sql_name};
 use forebay_core::time::timestamp_type;
+use forebay_core::value::list_type;
 
 use super::cursor::Cursor;
 use super::grammar::all_behind;
@@ -34,8 +35,17 @@ fn statements() -> String {
     format!("{} or DROP", all_behind("CREATE", false))
 }
 
-/// `column` of a key or a request, whose values no domain judges.
+/// `column` of a key or a request, whose values no domain judges, and which are no arrays.
 fn wide(column: Column, domain: Option<Domain>, at: Location) -> Result<Column> {
+    if column.data_type.is_nested() {
+        let message = format!(
+            "column {}: {} is of a source's columns and of features; keys and requests have no arrays: write a column \
+             for each item, or one VARCHAR",
+            column.name,
+            sql_name(&column.data_type)
+        );
+        return Err(EngineError::Syntax { at, message });
+    }
     let Some(domain) = domain else {
         return Ok(column);
     };
@@ -135,7 +145,8 @@ impl Cursor<'_> {
     }
 
     fn column_of_any_type(&mut self) -> Result<(Column, Option<Domain>)> {
-        let (name, declared) = self.name_and_type()?;
+        let (name, mut declared) = self.name_and_type()?;
+        self.array_suffix(&name, &mut declared)?;
         if self.is_word("FROM") || self.peek() == &Token::LParen {
             return Err(self.syntax(format!(
                 "column {name}: FROM EPOCH and (3) are of a source's columns, whose records give times as integers; \
@@ -151,6 +162,7 @@ impl Cursor<'_> {
     pub(super) fn source_column(&mut self) -> Result<SourceColumn> {
         let (name, mut declared) = self.name_and_type()?;
         let unit = self.time_type(&name, &mut declared)?;
+        self.array_suffix(&name, &mut declared)?;
         let column = self.nullable_column(name, declared.data_type)?;
         if self.is_word("FROM") {
             return Err(self.syntax(format!(
@@ -227,6 +239,56 @@ impl Cursor<'_> {
         Ok(Some(unit))
     }
 
+    /// `[]`, or ARRAY, behind the type of an array's items.
+    fn array_suffix(&mut self, column: &str, declared: &mut DeclaredType) -> Result<()> {
+        let is_array = |cursor: &Self| cursor.peek() == &Token::LBracket || cursor.is_word("ARRAY");
+        if !is_array(self) {
+            return Ok(());
+        }
+        if declared.data_type.is_nested() {
+            return Err(self.array_of_arrays(column));
+        }
+        if !self.take_word("ARRAY") {
+            self.expect(&Token::LBracket)?;
+            if self.peek() != &Token::RBracket {
+                return Err(self.syntax(format!(
+                    "column {column}: an array has no declared length; write [] behind the type"
+                )));
+            }
+            self.expect(&Token::RBracket)?;
+        }
+        declared.data_type = list_type(declared.data_type.clone());
+        if is_array(self) {
+            return Err(self.array_of_arrays(column));
+        }
+        Ok(())
+    }
+
+    /// `<VARCHAR>` behind ARRAY.
+    fn array_of(&mut self, column: &str) -> Result<DeclaredType> {
+        self.expect(&Token::Lt)?;
+        let mut declared = self.data_type(column)?;
+        if declared.data_type.is_nested() || self.peek() == &Token::LBracket {
+            return Err(self.array_of_arrays(column));
+        }
+        if let Some(unit) = self.time_type(column, &mut declared)? {
+            let word = unit.word();
+            return Err(self.syntax(format!(
+                "column {column}: FROM EPOCH {word} is of a TIMESTAMP that is no item of an array; write times of \
+                 arrays as text"
+            )));
+        }
+        self.expect(&Token::Gt)?;
+        declared.data_type = list_type(declared.data_type);
+        Ok(declared)
+    }
+
+    fn array_of_arrays(&self, column: &str) -> EngineError {
+        self.syntax(format!(
+            "column {column}: an array holds no arrays; write one array, or a VARCHAR of JSON text that json_get reads"
+        ))
+    }
+
     fn nullable_column(&mut self, name: String, data_type: DataType) -> Result<Column> {
         self.behind_type(&name)?;
         let nullable = if self.take_word("NOT") {
@@ -249,6 +311,10 @@ impl Cursor<'_> {
         let Token::Word(word) = self.peek() else {
             return self.expected(&format!("the type of column {column}"));
         };
+        if word.value.eq_ignore_ascii_case("ARRAY") {
+            self.take_word("ARRAY");
+            return self.array_of(column);
+        }
         let (data_type, domain) = match word.value.to_ascii_uppercase().as_str() {
             "VARCHAR" | "TEXT" | "STRING" => (DataType::Utf8, None),
             "DOUBLE" => (DataType::Float64, None),

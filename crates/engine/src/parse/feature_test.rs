@@ -73,6 +73,8 @@ pub(crate) enum Literal {
     Date(String),
     /// `TIMESTAMP '..'`.
     Timestamp(String),
+    /// `ARRAY[..]` of literals.
+    Array(Vec<Literal>),
 }
 
 impl Cursor<'_> {
@@ -180,8 +182,25 @@ impl Cursor<'_> {
         Ok(items)
     }
 
+    /// `[item, item, ..]` behind ARRAY.
+    fn array(&mut self) -> Result<Literal> {
+        self.expect(&Token::LBracket)?;
+        if self.take(&Token::RBracket) {
+            return Ok(Literal::Array(Vec::new()));
+        }
+        let items = self.items(|cursor| {
+            if cursor.is_word("ARRAY") {
+                return cursor.expected("an item that is no array");
+            }
+            Ok(cursor.cell()?.literal)
+        })?;
+        self.expect(&Token::RBracket)?;
+        Ok(Literal::Array(items))
+    }
+
     fn cell(&mut self) -> Result<Cell> {
-        const WHAT: &str = "a literal: NULL, TRUE, FALSE, a number, 'text' or TIMESTAMP '..'";
+        const WHAT: &str =
+            "a literal: NULL, TRUE, FALSE, a number, 'text', TIMESTAMP '..' or ARRAY[..]";
         let at = self.here();
         let negative = self.take(&Token::Minus);
         let is_signed = negative || self.take(&Token::Plus);
@@ -212,6 +231,11 @@ impl Cursor<'_> {
                             at,
                             literal: Literal::Timestamp(text),
                         });
+                    }
+                    ("ARRAY", false) => {
+                        self.expect_words(&["ARRAY"])?;
+                        let literal = self.array()?;
+                        return Ok(Cell { at, literal });
                     }
                     _ => return self.expected(WHAT),
                 }

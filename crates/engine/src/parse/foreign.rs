@@ -10,15 +10,10 @@ impl Cursor<'_> {
     /// Refuse what stands behind the type of `column`, if it is no part of its declaration.
     pub(super) fn behind_type(&self, column: &str) -> Result<()> {
         let word = match self.peek() {
-            Token::LBracket => "ARRAY".to_owned(),
             Token::Word(word) => word.value.to_ascii_uppercase(),
             _ => return Ok(()),
         };
         let instead = match word.as_str() {
-            "ARRAY" => {
-                "arrays ([]) are not supported; declare a column for each element, or VARCHAR where the event has the \
-                 array as text"
-            }
             "WITH" | "WITHOUT" => {
                 "TIMESTAMP WITH TIME ZONE is not told from others: every TIMESTAMP is a moment in UTC; write TIMESTAMP"
             }

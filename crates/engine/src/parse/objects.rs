@@ -9,7 +9,7 @@ use forebay_core::format::{FORMATS, SourceFormat};
 use forebay_core::limits::{
     EVENT_FUTURE_MAX_US, IDLE_TIMEOUT_US, SOURCE_MAX_COLUMNS, SOURCE_TIME_OPTION_MAX_US,
 };
-use forebay_core::source::{Column, SourceDef};
+use forebay_core::source::{Column, SourceDef, sql_name};
 use forebay_core::time::{HOUR_US, Micros, SECOND_US, timestamp_type};
 
 use super::clauses::SourceColumn;
@@ -18,6 +18,24 @@ use super::interval::parse_duration;
 use super::statement::ViewStatement;
 use crate::error::{EngineError, Location, Result};
 use crate::name;
+
+/// Refuse columns of arrays where records of the source's format hold none.
+fn no_arrays(name: &str, columns: &[Column], format: &SourceFormat, at: &Location) -> Result<()> {
+    let array = columns.iter().find(|column| column.data_type.is_nested());
+    let Some(array) = array.filter(|_| !format.format().arrays) else {
+        return Ok(());
+    };
+    let message = format!(
+        "source {name}: column {} is {}, which records of format '{}' cannot hold; write format = 'json' or 'arrow'",
+        array.name,
+        sql_name(&array.data_type),
+        format.name()
+    );
+    Err(EngineError::Syntax {
+        at: at.clone(),
+        message,
+    })
+}
 
 /// Options of every source; its format may have more.
 const SOURCE_OPTIONS: [&str; 5] = [
@@ -80,6 +98,7 @@ impl Cursor<'_> {
         };
         let time_column = time_column(&columns, &column, &at)?;
         let options = self.source_options(name)?;
+        no_arrays(name, &columns, &options.format, &start)?;
         Ok(SourceDef {
             name: name.to_owned(),
             columns,

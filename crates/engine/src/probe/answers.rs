@@ -13,7 +13,7 @@ use forebay_core::aggregate::cells::{Cell, shown};
 use forebay_core::cells::{CellFault, Cells};
 use forebay_core::index::RowIndex;
 use forebay_core::time::Micros;
-use forebay_core::value::Value;
+use forebay_core::value::{Value, array_from_values};
 use forebay_core::view::{AggregateSpec, ViewSpec};
 
 use crate::error::{EngineError, Result};
@@ -22,21 +22,25 @@ use crate::error::{EngineError, Result};
 #[derive(Debug)]
 struct Column {
     data_type: DataType,
-    /// Numbers as their bits; empty for text.
+    /// Numbers as their bits; empty for text and arrays.
     words: Vec<u64>,
     texts: Vec<Option<Arc<str>>>,
+    /// Arrays as they are.
+    lists: Vec<Value>,
     valid: BooleanBufferBuilder,
 }
 
 impl Column {
     fn new(data_type: &DataType, rows: usize) -> Self {
         let is_text = *data_type == DataType::Utf8;
+        let is_list = data_type.is_nested();
         let mut valid = BooleanBufferBuilder::new(rows);
         valid.append_n(rows, false);
         Self {
             data_type: data_type.clone(),
-            words: vec![0; if is_text { 0 } else { rows }],
+            words: vec![0; if is_text || is_list { 0 } else { rows }],
             texts: vec![None; if is_text { rows } else { 0 }],
+            lists: vec![Value::Null; if is_list { rows } else { 0 }],
             valid,
         }
     }
@@ -56,6 +60,10 @@ impl Column {
             }
             (Value::Date(value), DataType::Date32) => i64::from(*value).cast_unsigned(),
             (Value::Bool(value), DataType::Boolean) => u64::from(*value),
+            (list @ Value::List(_), DataType::List(_)) => {
+                self.lists[row] = list.clone();
+                return Ok(());
+            }
             (value, data_type) => {
                 return Err(EngineError::Internal(format!(
                     "an aggregate of type {data_type} gave {value:?}"
@@ -100,6 +108,7 @@ impl Column {
                 let times = TimestampMicrosecondArray::new(signed().collect(), nulls);
                 Arc::new(times.with_data_type(self.data_type.clone()))
             }
+            of @ DataType::List(_) => array_from_values(of, self.lists.iter())?,
             other => {
                 return Err(EngineError::Internal(format!(
                     "an aggregate has type {other}"

@@ -73,6 +73,7 @@ fn spec() -> ViewSpec {
             arguments,
             argument_types,
             filter,
+            keep: None,
         });
         for window in WINDOWS {
             let partial = spec.partials.len() - 1;

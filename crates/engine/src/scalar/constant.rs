@@ -17,6 +17,8 @@ use forebay_core::time::timestamp_type;
 use serde::{Deserialize, Serialize};
 
 use super::function::Type;
+use super::kernel::Operand;
+use super::operators::array_of;
 
 /// One value of a type.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -37,6 +39,8 @@ pub(super) enum Constant {
     Duration(i64),
     /// Months, days, nanoseconds.
     Interval(i32, i32, i64),
+    /// An array of items of a type.
+    List(Type, Vec<Constant>),
 }
 
 impl Constant {
@@ -63,6 +67,11 @@ impl Constant {
                 let value = array.as_primitive::<IntervalMonthDayNanoType>().value(0);
                 Self::Interval(value.months, value.days, value.nanoseconds)
             }
+            Type::List(_) => {
+                let items = array.as_list::<i32>().value(0);
+                let items = (0..items.len()).map(|item| Self::of(&items.slice(item, 1)));
+                Self::List(of, items.collect::<Option<_>>()?)
+            }
         })
     }
 
@@ -84,6 +93,11 @@ impl Constant {
             Self::Interval(months, days, nanoseconds) => {
                 let value = IntervalMonthDayNano::new(*months, *days, *nanoseconds);
                 Arc::new(IntervalMonthDayNanoArray::from(vec![value]))
+            }
+            Self::List(of, items) => {
+                let items: Vec<ArrayRef> = items.iter().map(Self::array).collect();
+                let operands: Vec<Operand<'_>> = items.iter().map(Operand::constant).collect();
+                array_of(*of, &operands, 1).unwrap_or_else(|_| new_null_array(&of.arrow(), 1))
             }
         }
     }

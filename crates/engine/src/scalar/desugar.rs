@@ -5,9 +5,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    self, CastKind, CeilFloorKind, DateTimeField, Expr, FunctionArg, FunctionArgExpr,
+    self, AccessExpr, CastKind, CeilFloorKind, DateTimeField, Expr, FunctionArg, FunctionArgExpr,
     FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Spanned,
-    UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
+    Subscript, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -87,6 +87,33 @@ fn call(name: &str, args: Vec<Expr>) -> Expr {
     })
 }
 
+/// `root.name[index]..`: names go to the column, an index is a call.
+fn access(root: Expr, chain: Vec<AccessExpr>) -> Result<Expr, Refusal> {
+    let refuse = |message: &str| Err(Refusal::at("[", message));
+    let mut found = root;
+    for step in chain {
+        found = match (found, step) {
+            (Expr::Identifier(name), AccessExpr::Dot(Expr::Identifier(field))) => {
+                Expr::CompoundIdentifier(vec![name, field])
+            }
+            (Expr::CompoundIdentifier(mut names), AccessExpr::Dot(Expr::Identifier(field))) => {
+                names.push(field);
+                Expr::CompoundIdentifier(names)
+            }
+            (found, AccessExpr::Subscript(Subscript::Index { index })) => {
+                call("array_element", vec![found, index])
+            }
+            (_, AccessExpr::Subscript(Subscript::Slice { .. })) => {
+                return refuse("slices of arrays are not supported; write items: a[1], a[2]");
+            }
+            (_, AccessExpr::Dot(_)) => {
+                return refuse("a value has no fields; write the column: t.a[1]");
+            }
+        };
+    }
+    Ok(found)
+}
+
 /// What was at `expr`, which is to be replaced.
 fn taken(expr: &mut Expr) -> Expr {
     std::mem::replace(expr, Expr::Value(Value::Null.into()))
@@ -146,6 +173,9 @@ impl Desugar<'_> {
             Expr::Value(value) => {
                 check_value(&value.value)?;
                 None
+            }
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                Some(access(taken(root), std::mem::take(access_chain))?)
             }
             other => {
                 refuse(other)?;
@@ -412,14 +442,9 @@ fn refuse(expr: &Expr) -> Result<(), Refusal> {
             "ANY",
             "ANY, SOME and ALL are not supported; write IN (..), or comparisons with AND and OR",
         ),
-        Expr::Array(_)
-        | Expr::Struct { .. }
-        | Expr::Tuple(_)
-        | Expr::Dictionary(_)
-        | Expr::Map(_)
-        | Expr::CompoundFieldAccess { .. } => (
+        Expr::Struct { .. } | Expr::Tuple(_) | Expr::Dictionary(_) | Expr::Map(_) => (
             "[",
-            "arrays, maps and structs are not supported in expressions; write each element as a column of its own",
+            "maps and structs are not supported in expressions; write each element as a column of its own",
         ),
         Expr::Collate { .. } => (
             "COLLATE",

@@ -21,10 +21,12 @@ pub(super) enum Form {
     Least,
     /// The moment as of which a request is answered. It takes no argument.
     RequestTime,
+    /// The array of its arguments: `ARRAY[a, b]`.
+    MakeArray,
 }
 
 impl Form {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Coalesce,
         Self::Nvl,
         Self::Nvl2,
@@ -32,6 +34,7 @@ impl Form {
         Self::Greatest,
         Self::Least,
         Self::RequestTime,
+        Self::MakeArray,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -43,6 +46,7 @@ impl Form {
             Self::Greatest => "greatest",
             Self::Least => "least",
             Self::RequestTime => "request_time",
+            Self::MakeArray => "make_array",
         }
     }
 
@@ -63,7 +67,9 @@ impl Form {
     /// Refuse `count` arguments, if there are not as many as it takes.
     pub(super) fn check_count(self, count: usize) -> Result<(), Refusal> {
         let (fits, takes) = match self {
-            Self::Coalesce | Self::Greatest | Self::Least => (count >= 1, "at least one argument"),
+            Self::Coalesce | Self::Greatest | Self::Least | Self::MakeArray => {
+                (count >= 1, "at least one argument")
+            }
             Self::Nvl | Self::NullIf => (count == 2, "two arguments"),
             Self::Nvl2 => (count == 3, "three arguments"),
             Self::RequestTime => (count == 0, "no argument"),
@@ -93,6 +99,7 @@ impl Form {
     pub(super) fn result(self, coerced: &[Option<Type>]) -> Option<Type> {
         match self {
             Self::RequestTime => Some(Type::Timestamp),
+            Self::MakeArray => coerced.last().copied().flatten()?.list(),
             _ => coerced.last().copied().flatten(),
         }
     }
@@ -112,7 +119,11 @@ impl Form {
                 (Type::Text, time @ (Type::Date | Type::Timestamp))
                 | (time @ (Type::Date | Type::Timestamp), Type::Text) => time,
                 (found, of) => {
-                    let (name, left, right) = (self.name(), found.sql(), of.sql());
+                    let name = match self {
+                        Self::MakeArray => "ARRAY",
+                        form => form.name(),
+                    };
+                    let (left, right) = (found.sql(), of.sql());
                     return Err(Refusal::at(
                         name,
                         format!(

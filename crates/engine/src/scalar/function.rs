@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow_array::ArrayRef;
 use arrow_schema::{DataType, IntervalUnit, TimeUnit};
 use forebay_core::time::timestamp_type;
+use forebay_core::value::list_type;
 use serde::{Deserialize, Serialize};
 
 use super::kernel::Kernel;
@@ -27,6 +28,57 @@ pub(crate) enum Type {
     Duration,
     /// Months, days and nanoseconds, as an `INTERVAL` literal has them. No column type.
     Interval,
+    /// An array.
+    List(Item),
+}
+
+/// Types that items of arrays have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Item {
+    Boolean,
+    Integer,
+    BigInt,
+    Double,
+    Text,
+    Date,
+    Timestamp,
+}
+
+impl Item {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Boolean,
+        Self::Integer,
+        Self::BigInt,
+        Self::Double,
+        Self::Text,
+        Self::Date,
+        Self::Timestamp,
+    ];
+
+    /// Its type.
+    pub(crate) const fn of(self) -> Type {
+        match self {
+            Self::Boolean => Type::Boolean,
+            Self::Integer => Type::Integer,
+            Self::BigInt => Type::BigInt,
+            Self::Double => Type::Double,
+            Self::Text => Type::Text,
+            Self::Date => Type::Date,
+            Self::Timestamp => Type::Timestamp,
+        }
+    }
+
+    fn list_sql(self) -> &'static str {
+        match self {
+            Self::Boolean => "BOOLEAN[]",
+            Self::Integer => "INTEGER[]",
+            Self::BigInt => "BIGINT[]",
+            Self::Double => "DOUBLE[]",
+            Self::Text => "VARCHAR[]",
+            Self::Date => "DATE[]",
+            Self::Timestamp => "TIMESTAMP[]",
+        }
+    }
 }
 
 impl Type {
@@ -42,6 +94,7 @@ impl Type {
             Self::Timestamp => timestamp_type(),
             Self::Duration => DataType::Duration(TimeUnit::Microsecond),
             Self::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
+            Self::List(item) => list_type(item.of().arrow()),
         }
     }
 
@@ -59,6 +112,7 @@ impl Type {
             Self::Interval,
         ]
         .into_iter()
+        .chain(Item::ALL.map(Self::List))
         .find(|own| own.arrow() == *data_type)
     }
 
@@ -74,12 +128,30 @@ impl Type {
             Self::Timestamp => "TIMESTAMP",
             Self::Duration => "INTERVAL (of two timestamps)",
             Self::Interval => "INTERVAL",
+            Self::List(item) => item.list_sql(),
         }
     }
 
-    /// Whether a value of this type is one of type `to` without being asked: integers widen,
-    /// and a DATE is its midnight in UTC.
+    /// The type of arrays of it; None where there is none.
+    pub(crate) fn list(self) -> Option<Self> {
+        let item = Item::ALL.into_iter().find(|item| item.of() == self)?;
+        Some(Self::List(item))
+    }
+
+    /// The type of its items, of an array.
+    pub(crate) fn item(self) -> Option<Self> {
+        match self {
+            Self::List(item) => Some(item.of()),
+            _ => None,
+        }
+    }
+
+    /// Whether a value of this type is one of type `to` without being asked: integers widen, a
+    /// DATE is its midnight in UTC, and arrays do as their items.
     pub(crate) fn widens_to(self, to: Self) -> bool {
+        if let (Self::List(own), Self::List(to)) = (self, to) {
+            return own.of().widens_to(to.of());
+        }
         matches!(
             (self, to),
             (Self::Integer, Self::BigInt | Self::Double)

@@ -15,7 +15,13 @@ pub(crate) struct Operand<'a> {
     pub(crate) constant: bool,
 }
 
-impl Operand<'_> {
+impl<'a> Operand<'a> {
+    /// One value for all rows.
+    pub(crate) fn constant(array: &'a ArrayRef) -> Self {
+        let constant = true;
+        Self { array, constant }
+    }
+
     /// Where the value of `row` lies in the array.
     pub(crate) fn index(&self, row: usize) -> usize {
         if self.constant { 0 } else { row }

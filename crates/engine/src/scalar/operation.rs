@@ -11,8 +11,8 @@ use super::function::{Argument, Overload, Type};
 use super::functions;
 use super::kernel::Kernel;
 use super::operators::{
-    Bits, Compare, Comparison, Concat, Doubles, Extreme, Integers, IsNull, IsTruth, Members,
-    Moment, Negate, NullIf, Spans, like, similar,
+    Bits, Compare, Comparison, Concat, Doubles, Extreme, Integers, IsNull, IsTruth, MakeArray,
+    Members, Moment, Negate, NullIf, Spans, like, similar,
 };
 
 /// What is computed, but for the arguments.
@@ -57,6 +57,8 @@ pub(super) enum Operation {
         arguments: Vec<Type>,
         rest: Option<Type>,
     },
+    /// The array of its arguments, of this type.
+    Array(Type),
 }
 
 impl Operation {
@@ -117,6 +119,7 @@ impl Operation {
                 let missing = || format!("there is no function {name} of {arguments:?}");
                 return (overload.ok_or_else(missing)?.bind)(args);
             }
+            Self::Array(of) => Arc::new(MakeArray(*of)),
         })
     }
 }

@@ -115,7 +115,7 @@ fn midnight(date: Expr) -> Expr {
 }
 
 fn no_lists<T>() -> Result<T> {
-    let message = "arrays, maps and structs are not supported in expressions; write each element as a column of its own";
+    let message = "maps and structs are not supported in expressions; write each element as a column of its own";
     Err(Refusal::new(message).into())
 }
 
@@ -210,8 +210,12 @@ impl ExprPlanner for Operators {
         no_lists()
     }
 
-    fn plan_array_literal(&self, _: Vec<Expr>, _: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {
-        no_lists()
+    fn plan_array_literal(
+        &self,
+        items: Vec<Expr>,
+        _: &DFSchema,
+    ) -> Result<PlannerResult<Vec<Expr>>> {
+        self.call("make_array", items)
     }
 
     fn plan_dictionary_literal(

@@ -153,6 +153,8 @@ pub(super) fn planned(data_type: &DataType) -> Option<Type> {
         DataType::Timestamp(..) => Some(Type::Timestamp),
         DataType::Duration(_) => Some(Type::Duration),
         DataType::Interval(_) => Some(Type::Interval),
+        // What DataFusion says of NULLs among the items does not count.
+        DataType::List(item) => planned(item.data_type())?.list(),
         data_type => Type::of(data_type),
     }
 }

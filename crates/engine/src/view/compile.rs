@@ -344,6 +344,7 @@ impl States {
                 arguments,
                 argument_types,
                 filter,
+                keep: kind.keep(),
             },
         );
         let name = format!("{}_{}", kind.name(), self.aggregates.len() + 1);

@@ -123,6 +123,7 @@ fn states_arguments_and_filters_are_kept_once() {
             .into_iter()
             .collect(),
         filter,
+        keep: None,
     };
     assert_eq!(
         spec.partials,

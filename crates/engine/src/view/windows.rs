@@ -8,7 +8,7 @@ use datafusion::logical_expr::{
     Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
 };
 use datafusion::sql::sqlparser::tokenizer::Location as Position;
-use forebay_core::aggregate::{AggregateKind, Quantile};
+use forebay_core::aggregate::{AggregateKind, ConstantKind, Kept, Quantile};
 use forebay_core::time::DAY_US;
 use forebay_core::view::Window;
 
@@ -173,7 +173,7 @@ fn function(
         "approx_percentile_cont_with_weight" => {
             format!("{name} depends on the order of arrival")
         }
-        "median" | "percentile_cont" | "array_agg" | "string_agg" => {
+        "median" | "percentile_cont" | "string_agg" => {
             format!("{name} has no state of bounded size that is exact")
         }
         _ => format!("{name} is not supported in a feature view"),
@@ -196,16 +196,23 @@ fn constant<'a>(
     near: Option<Position>,
 ) -> Result<(AggregateKind, &'a [Expr])> {
     let function = kind.function();
-    if !function.takes_fraction {
+    if function.constant == ConstantKind::None {
         return Ok((kind, args));
     }
     let found = args.split_last().and_then(|(last, arguments)| {
-        let value = match last {
-            Expr::Literal(ScalarValue::Float64(Some(value)), _) => *value,
-            Expr::Literal(ScalarValue::Int64(Some(value)), _) => *value as f64,
+        let with = match (function.constant, last) {
+            (ConstantKind::Fraction, Expr::Literal(ScalarValue::Float64(Some(value)), _)) => {
+                kind.with_fraction(Quantile::of(*value)?)?
+            }
+            (ConstantKind::Fraction, Expr::Literal(ScalarValue::Int64(Some(value)), _)) => {
+                kind.with_fraction(Quantile::of(*value as f64)?)?
+            }
+            (ConstantKind::Count, Expr::Literal(ScalarValue::Int64(Some(value)), _)) => {
+                kind.keeping(Kept::of(*value)?)?
+            }
             _ => return None,
         };
-        Some((kind.with_fraction(Quantile::of(value)?)?, arguments))
+        Some((with, arguments))
     });
     match found {
         Some(found) => Ok(found),

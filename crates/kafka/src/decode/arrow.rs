@@ -5,8 +5,9 @@
 //! What comes is hostile until it is looked at: a schema may have so many fields and no more, its
 //! description may not be larger than it is, buffers may not share bytes, and arrow's decoder runs
 //! behind a panic boundary (arrow 59 panics on some malformed schemas) and validates. Dictionaries,
-//! nested types and compressed bodies are refused where a column of the source needs them: a row
-//! needs none of them, and each can ask for more memory than it sends.
+//! nested types other than arrays of flat items, and compressed bodies are refused where a column
+//! of the source needs them: a row needs none of them, and each can ask for more memory than it
+//! sends.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,7 +26,7 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_ipc::{Endianness, Message, MessageHeader, MetadataVersion, convert};
 use arrow_schema::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
 use flatbuffers::VerifierOptions;
-use forebay_core::cast::{epoch_unit, whole_day};
+use forebay_core::cast::{epoch_unit, spread, too_many_items, whole_day};
 use forebay_core::limits::{ARROW_RECORD_MAX_FIELDS, EVENT_MAX_BYTES, EVENT_MAX_DEPTH};
 use forebay_core::source::SourceDef;
 use forebay_core::time::Micros;
@@ -33,7 +34,7 @@ use forebay_core::time_text::Form;
 
 use super::columns::{Claim, Column, Fields};
 use super::reject::Reject;
-use super::row::{RecordField, RowDecoder, flat};
+use super::row::{RecordField, RowDecoder, without};
 use crate::error::Error;
 
 /// What stands before each message of a stream, and then its length, four bytes each.
@@ -60,7 +61,7 @@ struct Recent {
 /// # Errors
 /// [`Error::UnsupportedColumn`]: a column that is an object.
 pub(super) fn open(source: &SourceDef) -> Result<Box<dyn RowDecoder>, Error> {
-    flat(source)?;
+    without(source, |of| of.is_nested() && !is_array(of))?;
     Ok(Box::new(ArrowRows::default()))
 }
 
@@ -71,7 +72,7 @@ impl RowDecoder for ArrowRows {
         let row_of = stream.one_row()?;
         let columns = schema.fields().iter().enumerate();
         let is_wanted = |(place, field): &(usize, &FieldRef)| {
-            is_flat(field.data_type()) && fields.takes(*place, field.name())
+            is_taken(field.data_type()) && fields.takes(*place, field.name())
         };
         let wanted: Vec<usize> = columns.filter(is_wanted).map(|(place, _)| place).collect();
         let decoded = row_of.decode(&schema, &wanted)?;
@@ -82,7 +83,7 @@ impl RowDecoder for ArrowRows {
             if let Claim::Fill(column) | Claim::FillOther(column) = claim {
                 let column = fields.column_mut(column);
                 let put = match value {
-                    Some((_, value)) => put_value(column, value.as_ref()),
+                    Some((_, value)) => put_cell(column, value.as_ref()),
                     None => {
                         Err(column.refuse(&format!("{}, which no column takes", field.data_type())))
                     }
@@ -345,6 +346,46 @@ fn is_flat(data_type: &DataType) -> bool {
         || data_type.is_string()
 }
 
+/// Whether a column of this type is an array of flat items.
+fn is_array(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            // Views name their bytes, and may name the same ones again and again.
+            is_flat(item.data_type()) && *item.data_type() != DataType::Utf8View
+        }
+        _ => false,
+    }
+}
+
+/// Whether [`put_cell`] takes a column of this type.
+fn is_taken(data_type: &DataType) -> bool {
+    is_flat(data_type) || is_array(data_type)
+}
+
+/// The one value of `array`, which may be an array, into `column`.
+fn put_cell(column: &mut Column, array: &dyn Array) -> Result<(), Reject> {
+    let Some((items, places)) = spread(array) else {
+        return put_value(column, array);
+    };
+    let place = places.first().cloned().unwrap_or_default();
+    if array.is_null(0) {
+        return column.put_null();
+    }
+    if column.items().is_none() {
+        return Err(column.refuse("an array"));
+    }
+    if let Some(words) = too_many_items(place.len()) {
+        return Err(column.refuse(&words));
+    }
+    for item in place {
+        if let Some(column) = column.items() {
+            put_value(column, items.slice(item, 1).as_ref())?;
+        }
+    }
+    column.end_items();
+    Ok(())
+}
+
 /// The one value of `array` into `column`.
 fn put_value(column: &mut Column, array: &dyn Array) -> Result<(), Reject> {
     fn one<T: ArrowPrimitiveType>(array: &dyn Array) -> T::Native {
@@ -402,7 +443,7 @@ fn put_timestamp(
 /// # Errors
 /// [`Error::UnsupportedColumn`]: a column that a record of this format cannot hold.
 pub(super) fn encode(source: &SourceDef, batch: &RecordBatch) -> Result<Vec<Vec<u8>>, Error> {
-    flat(source)?;
+    without(source, |of| of.is_nested() && !is_array(of))?;
     let schema = batch.schema();
     let known = |name: &str| source.columns.iter().any(|column| column.name == name);
     let places = schema.fields().iter().enumerate();
@@ -417,7 +458,7 @@ pub(super) fn encode(source: &SourceDef, batch: &RecordBatch) -> Result<Vec<Vec<
         .schema()
         .fields()
         .iter()
-        .find(|f| !is_flat(f.data_type()))
+        .find(|f| !is_taken(f.data_type()))
     {
         return Err(Error::UnsupportedColumn {
             column: field.name().clone(),
@@ -426,7 +467,7 @@ pub(super) fn encode(source: &SourceDef, batch: &RecordBatch) -> Result<Vec<Vec<
     }
     let stream = |row: usize| {
         let mut writer = StreamWriter::try_new(Vec::new(), batch.schema_ref())
-            .expect("memory takes a schema of flat columns");
+            .expect("memory takes a schema of such columns");
         writer
             .write(&batch.slice(row, 1))
             .expect("a row of this schema");

@@ -3,12 +3,13 @@
 //! reject in each. It never rounds or guesses silently: what does not fit is a reject, which names
 //! the column's type and not the value.
 
+mod items;
 mod real;
 
 use forebay_core::cast::is_exact;
 use forebay_core::date;
 use forebay_core::domain::{self, Domain};
-use forebay_core::source::EpochUnit;
+use forebay_core::source::{EpochUnit, sql_name};
 use forebay_core::time::Micros;
 use forebay_core::time_text::{self, Form};
 
@@ -19,8 +20,13 @@ use super::reject::Reject;
 impl Column {
     /// The column cannot hold a value of this kind.
     pub(super) fn refuse(&self, got: &str) -> Reject {
+        let is = if self.is_item {
+            "has items of type"
+        } else {
+            "is"
+        };
         if let Some(domain) = self.domain {
-            return Reject::wrong_type(format!("is {domain} and the record has {got}"));
+            return Reject::wrong_type(format!("{is} {domain} and the record has {got}"));
         }
         let wants = match self.values {
             Values::Text(..) => "VARCHAR",
@@ -31,8 +37,12 @@ impl Column {
             Values::Date(_) => "DATE",
             Values::Timestamp(_) => "TIMESTAMP",
             Values::Struct(_) => "an object",
+            Values::List(..) => {
+                let wants = sql_name(self.field.data_type());
+                return Reject::wrong_type(format!("is {wants} and the record has {got}"));
+            }
         };
-        Reject::wrong_type(format!("is {wants} and the record has {got}"))
+        Reject::wrong_type(format!("{is} {wants} and the record has {got}"))
     }
 
     /// An integer, exact. Doubles take it too, rounded once.
@@ -59,7 +69,11 @@ impl Column {
                 Err(_) => return Err(self.refuse("a number out of its range")),
             },
             Values::Timestamp(_) => return self.put_time(value),
-            Values::Text(..) | Values::Boolean(_) | Values::Date(_) | Values::Struct(_) => {
+            Values::Text(..)
+            | Values::Boolean(_)
+            | Values::Date(_)
+            | Values::Struct(_)
+            | Values::List(..) => {
                 return Err(self.refuse("a number"));
             }
         }
@@ -112,7 +126,11 @@ impl Column {
             Values::BigInt(_) | Values::Integer(_) | Values::Timestamp(_) => {
                 return Err(self.refuse("a number that is no integer of its range"));
             }
-            Values::Text(..) | Values::Boolean(_) | Values::Date(_) | Values::Struct(_) => {
+            Values::Text(..)
+            | Values::Boolean(_)
+            | Values::Date(_)
+            | Values::Struct(_)
+            | Values::List(..) => {
                 return Err(self.refuse("a number"));
             }
         }

@@ -19,6 +19,7 @@ use forebay_core::invariant;
 use forebay_core::source::EpochUnit;
 
 use super::guess::{Guess, GuessCounts, Guessed, WHOLE_RECORD};
+use super::list::Ends;
 use super::names::{Found, Names};
 use super::reject::Reject;
 use crate::error::Error;
@@ -42,6 +43,8 @@ pub(super) enum Values {
     Timestamp(Vec<i64>),
     /// An object: its own columns, as long as this one.
     Struct(Box<Fields>),
+    /// An array: the items of all rows, and where those of each row end.
+    List(Box<Column>, Ends),
 }
 
 /// One column under construction.
@@ -55,6 +58,8 @@ pub(super) struct Column {
     pub(super) domain: Option<Domain>,
     /// Whether the newest time came as an integer of no declared unit.
     pub(super) unit_guessed: bool,
+    /// Whether its values are items of arrays.
+    pub(super) is_item: bool,
     valid: Vec<bool>,
     guesses: GuessCounts,
 }
@@ -70,6 +75,13 @@ impl Column {
             DataType::Date32 => Values::Date(Vec::new()),
             DataType::Timestamp(TimeUnit::Microsecond, _) => Values::Timestamp(Vec::new()),
             DataType::Struct(fields) => Values::Struct(Box::new(Fields::new(fields)?)),
+            DataType::List(item) if !item.data_type().is_nested() => {
+                let items = Self {
+                    is_item: true,
+                    ..Self::new(item)?
+                };
+                Values::List(Box::new(items), Ends::default())
+            }
             other => {
                 return Err(Error::UnsupportedColumn {
                     column: field.name().clone(),
@@ -83,6 +95,7 @@ impl Column {
             unit: None,
             domain: None,
             unit_guessed: false,
+            is_item: false,
             valid: Vec::new(),
             guesses: GuessCounts::default(),
         })
@@ -116,6 +129,7 @@ impl Column {
             Values::Integer(values) | Values::Date(values) => values.push(0),
             Values::Boolean(values) => values.push(false),
             Values::Struct(fields) => fields.push_nulls(),
+            Values::List(items, ends) => ends.push(items.len()),
         }
     }
 
@@ -132,6 +146,7 @@ impl Column {
             Values::Integer(values) | Values::Date(values) => values.truncate(rows),
             Values::Boolean(values) => values.truncate(rows),
             Values::Struct(fields) => fields.truncate(rows),
+            Values::List(items, ends) => items.truncate(ends.truncate(rows)),
         }
     }
 
@@ -190,6 +205,10 @@ impl Column {
                     StructArray::try_new_with_length(fields.arrow_fields(), arrays, nulls, rows);
                 Arc::new(array.expect("a null in a NOT NULL field lies under a null object only"))
             }
+            Values::List(items, ends) => {
+                let items = items.finish(items.len())?;
+                ends.finish(&self.field, rows, items, nulls)?
+            }
         })
     }
 }
@@ -225,7 +244,7 @@ pub(super) struct Fields {
     /// Of the row under construction; mostly none.
     others: Vec<Other>,
     unknown: GuessCounts,
-    has_text_of_numbers: bool,
+    is_scanned: bool,
 }
 
 impl Fields {
@@ -234,13 +253,18 @@ impl Fields {
             .iter()
             .map(Column::new)
             .collect::<Result<Vec<_>, _>>()?;
+        let is_list = |column: &Column| match &column.values {
+            Values::List(..) => true,
+            Values::Struct(fields) => !fields.is_scanned,
+            _ => false,
+        };
         Ok(Self {
             arrow: fields.clone(),
+            is_scanned: !columns.iter().any(is_list),
             columns,
             names: Names::of(fields),
             others: Vec::new(),
             unknown: GuessCounts::default(),
-            has_text_of_numbers: false,
         })
     }
 
@@ -274,14 +298,18 @@ impl Fields {
     pub(super) fn set_domain(&mut self, column: &str, domain: Domain) {
         if let Some(column) = self.names.exact(column) {
             let column = &mut self.columns[column];
-            column.domain = Some(domain);
-            self.has_text_of_numbers |= column.reads_text_of_numbers();
+            match &mut column.values {
+                Values::List(items, _) => items.domain = Some(domain),
+                _ => column.domain = Some(domain),
+            }
+            self.is_scanned &= !column.reads_text_of_numbers();
         }
     }
 
-    /// Whether a column takes numbers as their text.
-    pub(super) fn has_text_of_numbers(&self) -> bool {
-        self.has_text_of_numbers
+    /// Whether the scan of a JSON record has what the columns take: none takes numbers as their
+    /// text, none takes arrays.
+    pub(super) fn is_scanned(&self) -> bool {
+        self.is_scanned
     }
 
     /// How many columns there are.
@@ -446,8 +474,10 @@ impl Fields {
             let inner = (!path.is_empty()).then(|| format!("{path}.{name}"));
             let name = inner.as_deref().unwrap_or(name);
             column.guesses.take(name, out);
-            if let Values::Struct(fields) = &mut column.values {
-                fields.take_guesses(name, out);
+            match &mut column.values {
+                Values::Struct(fields) => fields.take_guesses(name, out),
+                Values::List(items, _) => items.guesses.take(name, out),
+                _ => {}
             }
         }
     }

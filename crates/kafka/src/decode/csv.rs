@@ -11,12 +11,13 @@
 use std::borrow::Cow;
 
 use arrow_array::{Array, RecordBatch};
+use arrow_schema::DataType;
 use forebay_core::source::SourceDef;
 
 use super::cell::not_finite;
 use super::columns::{Column, Fields, Values};
 use super::reject::Reject;
-use super::row::{RecordField, RowDecoder, flat};
+use super::row::{RecordField, RowDecoder, without};
 use crate::encode::{WriteCell, cell_writer};
 use crate::error::Error;
 
@@ -61,9 +62,9 @@ impl Csv {
 /// A decoder for the lines of `source`.
 ///
 /// # Errors
-/// [`Error::UnsupportedColumn`]: a column that is an object.
+/// [`Error::UnsupportedColumn`]: a column that is an object or an array.
 pub(super) fn open(source: &SourceDef) -> Result<Box<dyn RowDecoder>, Error> {
-    flat(source)?;
+    without(source, DataType::is_nested)?;
     Ok(Box::new(Csv::of(source)))
 }
 
@@ -232,7 +233,9 @@ fn put_field(column: &mut Column, text: &str) -> Result<(), Reject> {
             Ok(value) => column.put_integer(value),
             Err(_) => column.put_text(text),
         },
-        Values::Text(..) | Values::Date(_) | Values::Struct(_) => column.put_text(text),
+        Values::Text(..) | Values::Date(_) | Values::Struct(_) | Values::List(..) => {
+            column.put_text(text)
+        }
     }
 }
 
@@ -274,7 +277,7 @@ fn digits(text: &str) -> bool {
 /// # Errors
 /// [`Error::UnsupportedColumn`].
 pub(super) fn encode(source: &SourceDef, batch: &RecordBatch) -> Result<Vec<Vec<u8>>, Error> {
-    flat(source)?;
+    without(source, DataType::is_nested)?;
     let csv = Csv::of(source);
     let columns = source.columns.iter().map(|column| {
         let array = batch.column_by_name(&column.name);

@@ -15,14 +15,15 @@
 //! | BOOLEAN | `true`, `false` | the same, in any case | bool |
 //! | TIMESTAMP | RFC 3339 text, `2013-01-01 05:15:00` (UTC), or an integer in the unit of `FROM EPOCH`, microseconds where none is said; years 0000 to 9999 | the same | timestamps of any unit, utf8 and integers as in JSON |
 //! | TIMESTAMP(p) | the same, without what is finer than p digits of a second | the same | the same |
+//! | an array | an array of what its items are, or null | - | list, large_list, fixed_size_list of what its items are, or null |
 //! | STRUCT | an object | - | - |
 //! | any nullable column | also `null`, or absent | the NULL text, without quotes; or behind the line's last field | null, or absent |
 //!
 //! Digits of a second beyond the sixth, or beyond those of TIMESTAMP(p), are dropped, downwards. A
 //! field fills the column of its name, or else the one whose name differs in case only. Fields that
 //! no column names are skipped. All of this is counted, as is every value that is not taken as it
-//! is ([`Guess`]). A field that occurs twice in one object is refused: parsers disagree about which
-//! one counts.
+//! is ([`Guess`]); in an array, item by item. A field that occurs twice in one object is refused:
+//! parsers disagree about which one counts.
 
 mod arrow;
 mod cell;
@@ -31,6 +32,7 @@ mod csv;
 mod format;
 mod guess;
 mod json;
+mod list;
 mod names;
 mod nesting;
 mod reject;

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use arrow_schema::DataType;
 use forebay_core::source::SourceDef;
 
 use super::columns::Fields;
@@ -33,12 +34,13 @@ pub(crate) struct RecordField {
     pub(crate) null: bool,
 }
 
-/// That a format which has no objects can fill all columns of `source`.
+/// That a format can fill all columns of `source`, which has none of a type that is `foreign` to
+/// it.
 ///
 /// # Errors
 /// [`Error::UnsupportedColumn`].
-pub(super) fn flat(source: &SourceDef) -> Result<(), Error> {
-    let nested = source.columns.iter().find(|c| c.data_type.is_nested());
+pub(super) fn without(source: &SourceDef, foreign: fn(&DataType) -> bool) -> Result<(), Error> {
+    let nested = source.columns.iter().find(|c| foreign(&c.data_type));
     nested.map_or(Ok(()), |column| {
         Err(Error::UnsupportedColumn {
             column: column.name.clone(),

@@ -25,6 +25,7 @@ use time_text::{EARLIEST_US, LATEST_US};
 mod case;
 mod conformance;
 mod domains;
+mod lists;
 mod time_text;
 mod times;
 mod tree;

@@ -9,6 +9,7 @@ use arrow_schema::{ArrowError, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
 use arrow_select::interleave::interleave_record_batch;
 use bytes::Bytes;
+use forebay_core::cast::conform;
 use forebay_core::invariant;
 use forebay_core::ports::ScanOrder;
 use forebay_core::source::meta;
@@ -196,6 +197,10 @@ impl Plan {
         let columns = schema.fields().iter().map(|field| {
             let name = field.name();
             match batch.column_by_name(name) {
+                // Other writers lay arrays out otherwise.
+                Some(column) if field.data_type().is_nested() => {
+                    Ok(conform(column, field.data_type()).unwrap_or_else(|_| Arc::clone(column)))
+                }
                 Some(column) => Ok(Arc::clone(column)),
                 None if field.is_nullable() => Ok(new_null_array(field.data_type(), rows)),
                 None => Err(OfflineError::damaged(

@@ -297,6 +297,7 @@ fn view() -> Arc<ViewSpec> {
             arguments: vec![],
             argument_types: vec![],
             filter: None,
+            keep: None,
         }],
         aggregates: vec![AggregateSpec {
             name: "n".to_owned(),

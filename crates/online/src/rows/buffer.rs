@@ -8,12 +8,12 @@ use forebay_core::time::Micros;
 
 use super::view::Cell;
 use super::{
-    BlockHeader, ColumnKind, FORM_BITS, FORM_INTEGRAL, FORM_RAW, FORM_TEXT, FORM_WORDS,
+    BlockHeader, ColumnKind, FORM_BITS, FORM_INTEGRAL, FORM_LIST, FORM_RAW, FORM_TEXT, FORM_WORDS,
     INTEGRAL_MAX, RowPlace, RowView, bit,
 };
 
 /// One argument column of a [`RowBuffer`]. `words` holds the bits of a double, an integer, a
-/// boolean, or (start, length) of a text in `text`.
+/// boolean, or (start, length) of a text or of an array's items in `text`.
 #[derive(Debug)]
 pub(crate) struct ColumnBuffer {
     kind: ColumnKind,
@@ -118,6 +118,7 @@ impl RowBuffer {
                     Cell::Int(value) => column.push_word(value as u64),
                     Cell::Bool(value) => column.push_word(u64::from(value)),
                     Cell::Text(text) => column.push_text(text.as_bytes()),
+                    Cell::List(items) => column.push_text(items),
                 }
             }
         }
@@ -256,14 +257,15 @@ fn encode_column(column: &ColumnBuffer, order: &[u32], out: &mut Vec<u8>) {
                 order.iter().map(|&row| column.words[row as usize] != 0),
             );
         }
-        ColumnKind::Text => {
-            head(out, FORM_TEXT, 4);
+        ColumnKind::Text | ColumnKind::List => {
+            let is_text = column.kind == ColumnKind::Text;
+            head(out, if is_text { FORM_TEXT } else { FORM_LIST }, 4);
             push_texts(column, order, out);
         }
     }
 }
 
-/// The ends of the texts, then the texts. A NULL is an empty one.
+/// The ends of the texts or arrays, then these. A NULL has no bytes.
 fn push_texts(column: &ColumnBuffer, order: &[u32], out: &mut Vec<u8>) {
     let texts = || {
         order.iter().map(|&row| match column.nulls[row as usize] {

@@ -41,9 +41,10 @@
 //! | 3 INTEGRAL | DOUBLE | as WORDS: every value is an integer below 2^53 and none is -0.0 |
 //! | 4 BITS | BOOLEAN | a bitmap |
 //! | 5 TEXT | VARCHAR | for each row where its text ends, u32; then all texts, UTF-8 |
+//! | 6 LIST | array | for each row where its items end, u32; then all items, as core writes them |
 //!
 //! INTEGRAL is the common case and takes an eighth of RAW where the values span less than 256. The
-//! slot of a NULL is zero: the difference 0, the bit 0, an empty text. A column of NULLs alone has
+//! slot of a NULL is zero: the difference 0, the bit 0, no bytes. A column of NULLs alone has
 //! base 0 and width 0.
 //!
 //! # Reading
@@ -57,9 +58,9 @@
 //!   long. `places_fill_header`: the places take the bytes that the header says.
 //! * `block_times_as_header`, `block_round_trips`: a block that is merged again has the times of
 //!   its header, and nothing behind its columns and filters.
-//! * A block from disk passed [`RowView::check`]: widths, forms, lengths, ends of texts, UTF-8.
-//!   Then no read of it can panic. The order of its rows is not checked; RocksDB's checksums guard
-//!   that.
+//! * A block from disk passed [`RowView::check`]: widths, forms, lengths, ends of texts and arrays,
+//!   UTF-8, items. Then no read of it can panic. The order of its rows is not checked; RocksDB's
+//!   checksums guard that.
 
 use arrow_schema::DataType;
 pub(crate) use forebay_core::aggregate::ColumnKind;
@@ -88,6 +89,7 @@ const FORM_RAW: u8 = 2;
 const FORM_INTEGRAL: u8 = 3;
 const FORM_BITS: u8 = 4;
 const FORM_TEXT: u8 = 5;
+const FORM_LIST: u8 = 6;
 
 /// Doubles of a greater magnitude are kept as they are: from here on not every integer is a double.
 const INTEGRAL_MAX: f64 = 9_007_199_254_740_992.0;
@@ -104,7 +106,7 @@ pub(crate) fn kind_of(data_type: &DataType) -> OnlineResult<ColumnKind> {
 /// What a tile of a view takes at most, by the layout above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TileBytes {
-    /// Of each row, bits, beside the bytes of its texts.
+    /// Of each row, bits, beside the bytes of its texts and arrays.
     pub row_bits: usize,
     /// Of the tile, bytes, however many rows it has; beside its key.
     pub beside: usize,
@@ -126,7 +128,7 @@ pub fn tile_bytes(spec: &ViewSpec) -> OnlineResult<TileBytes> {
         row_bits += 1;
         match kind_of(argument)? {
             ColumnKind::Bool => row_bits += 1,
-            ColumnKind::Text => row_bits += 8 * 4,
+            ColumnKind::Text | ColumnKind::List => row_bits += 8 * 4,
             // A base, unless they are kept as they are.
             ColumnKind::Float | ColumnKind::Int | ColumnKind::Date | ColumnKind::Timestamp => {
                 beside += 8;

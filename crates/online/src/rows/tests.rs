@@ -1,7 +1,7 @@
 //! Golden bytes of blocks: every form and width, NULLs, filters, times at the ends of an i64. They
 //! are written by the tables of the module's head.
 
-use forebay_core::aggregate::Column;
+use forebay_core::aggregate::{Column, write_items};
 use forebay_core::bytes::BytesError;
 use forebay_core::value::Value;
 
@@ -26,6 +26,11 @@ fn encoded(kinds: &[ColumnKind], filters: usize, rows: &[Row]) -> Vec<u8> {
                 Value::Int(value) | Value::Timestamp(value) => column.push_word(*value as u64),
                 Value::Float(value) => column.push_word(value.to_bits()),
                 Value::Text(value) => column.push_text(value.as_bytes()),
+                Value::List(items) => {
+                    let mut bytes = Vec::new();
+                    write_items(&mut bytes, items);
+                    column.push_text(&bytes);
+                }
             }
         }
         for (filter, passed) in buffer.filters.iter_mut().zip(passed) {
@@ -158,6 +163,38 @@ fn golden_bytes_of_dates() {
         "01 02 01 02 ffffffffffffffff 0000 0000 474d",
     ];
     assert_golden(&[ColumnKind::Date], 0, &rows, &golden.concat());
+}
+
+#[test]
+fn golden_bytes_of_a_column_of_arrays() {
+    let list = |items: Vec<Value>| Value::List(items.into());
+    let row = |offset, value| -> Row { ((0, 0, offset), vec![value], Vec::new()) };
+    let rows = [
+        row(1, list(vec![Value::Text("é".into()), Value::Null])),
+        row(2, Value::Null),
+        row(3, list(vec![])),
+    ];
+    let golden = [
+        "01 000001 03000000 0000000000000000 0000000000000000 0100000000000000 00000000",
+        "000102",
+        "06 04 01 02 06000000 06000000 07000000 02 0502c3a9 00 00",
+    ];
+    let kinds = [ColumnKind::List];
+    assert_golden(&kinds, 0, &rows, &golden.concat());
+    let golden = golden.concat();
+    for (from, to) in [
+        // Fewer items, bytes behind them, ends that fall, a NULL that has some, no scalar.
+        ("00 02 0502", "00 03 0502"),
+        ("00 02 0502c3a9", "00 01 0502c3a9"),
+        ("06000000 06000000", "06000000 05000000"),
+        ("01 02 06000000", "01 01 06000000"),
+        ("02 0502", "02 7002"),
+    ] {
+        let damaged = golden.replace(from, to);
+        assert_ne!(damaged, golden, "{from}");
+        let read = decoded(&kinds, 0, &bytes_of(&damaged));
+        assert!(read.is_err(), "{to}: {read:?}");
+    }
 }
 
 #[test]

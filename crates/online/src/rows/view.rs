@@ -2,13 +2,13 @@
 //! block. A block from disk is checked once, by [`RowView::check`], so that no read of it can
 //! panic; one that this process encoded needs no check. It never copies but single values.
 
-use forebay_core::aggregate::Column;
-use forebay_core::bytes::BytesError;
+use forebay_core::aggregate::{Column, read_items};
+use forebay_core::bytes::{BytesError, Reader};
 use forebay_core::time::Micros;
 use forebay_core::value::Value;
 
 use super::{
-    BlockHeader, ColumnKind, FORM_BITS, FORM_INTEGRAL, FORM_RAW, FORM_TEXT, FORM_WORDS,
+    BlockHeader, ColumnKind, FORM_BITS, FORM_INTEGRAL, FORM_LIST, FORM_RAW, FORM_TEXT, FORM_WORDS,
     HEADER_BYTES, bit, bitmap_bytes, bytes_at, is_width, word,
 };
 use crate::format::Decoded;
@@ -75,6 +75,11 @@ impl<'a> RowView<'a> {
                 (ColumnKind::Bool, FORM_BITS) => drop(take(&mut at, bitmap)?),
                 (ColumnKind::Text, FORM_TEXT) => {
                     check_text(bytes, take(&mut at, rows * 4)?, rows, &mut at)?
+                }
+                (ColumnKind::List, FORM_LIST) => {
+                    let nulls = (bytes[head + 2] == 1).then(|| &bytes[head + 3..]);
+                    let ends = take(&mut at, rows * 4)?;
+                    check_lists(bytes, nulls, ends, rows, &mut at)?;
                 }
                 _ => return Err(format!("a {kind:?} column in form {form}").into()),
             }
@@ -158,6 +163,36 @@ fn check_text(bytes: &[u8], ends: usize, rows: usize, at: &mut usize) -> Decoded
     Ok(())
 }
 
+/// The ends of a column of arrays never fall, and between them are the items of one array each;
+/// nothing under a NULL.
+fn check_lists(
+    bytes: &[u8],
+    nulls: Option<&[u8]>,
+    ends: usize,
+    rows: usize,
+    at: &mut usize,
+) -> Decoded<()> {
+    let mut start = *at;
+    for row in 0..rows {
+        let end = *at + word(&bytes[ends..], 4, row) as usize;
+        let items = bytes
+            .get(start..end)
+            .ok_or("the ends of a column of arrays contradict themselves")?;
+        if nulls.is_some_and(|nulls| bit(nulls, row)) {
+            if !items.is_empty() {
+                return Err("a NULL has items".into());
+            }
+            continue;
+        }
+        let mut reader = Reader::new(items);
+        read_items(&mut reader, None)?;
+        reader.end()?;
+        start = end;
+    }
+    *at = start;
+    Ok(())
+}
+
 /// Walks over the columns of a block.
 pub(crate) struct ColumnCursor<'a> {
     bytes: &'a [u8],
@@ -232,6 +267,8 @@ pub(crate) enum Cell<'a> {
     Int(i64),
     Bool(bool),
     Text(&'a str),
+    /// The items of an array, as core writes them.
+    List(&'a [u8]),
 }
 
 impl Column for ColumnView<'_> {
@@ -270,6 +307,10 @@ impl Column for ColumnView<'_> {
             Cell::Int(value) => Value::Int(value),
             Cell::Bool(value) => Value::Bool(value),
             Cell::Text(text) => Value::Text(text.into()),
+            Cell::List(items) => Value::List(
+                read_items(&mut Reader::new(items), None)
+                    .expect("items were written here, or were checked when the block was read"),
+            ),
         }
     }
 }
@@ -284,17 +325,23 @@ impl<'a> ColumnView<'a> {
             ColumnKind::Int | ColumnKind::Date | ColumnKind::Timestamp => Cell::Int(self.int(row)),
             ColumnKind::Bool => Cell::Bool(bit(self.body, row)),
             ColumnKind::Text => {
-                let start = if row == 0 {
-                    0
-                } else {
-                    word(self.body, 4, row - 1) as usize
-                };
-                let end = word(self.body, 4, row) as usize;
-                let text = std::str::from_utf8(&self.text[start..end])
+                let text = std::str::from_utf8(self.bytes(row))
                     .expect("texts came from strings, or were checked when the block was read");
                 Cell::Text(text)
             }
+            ColumnKind::List => Cell::List(self.bytes(row)),
         }
+    }
+
+    /// What a text or an array of `row` takes behind the ends.
+    fn bytes(&self, row: usize) -> &'a [u8] {
+        let start = if row == 0 {
+            0
+        } else {
+            word(self.body, 4, row - 1) as usize
+        };
+        let end = word(self.body, 4, row) as usize;
+        &self.text[start..end]
     }
 }
 

@@ -133,6 +133,7 @@ fn partial(class: PartialClass, argument: Option<usize>, filter: Option<usize>) 
         arguments: argument.into_iter().collect(),
         argument_types: argument.map(|a| types[a].clone()).into_iter().collect(),
         filter,
+        keep: None,
     }
 }
 

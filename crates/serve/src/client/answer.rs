@@ -23,7 +23,9 @@ use crate::answer::metadata;
 use crate::error::{ServeError, ServeResult};
 use crate::failed::FailedCells;
 use crate::gaps::LogGap;
-use crate::ipc::{ANSWER_MAX_COLUMNS, MessageKind, decode_batch, decode_schema, kind_of};
+use crate::ipc::{
+    ANSWER_MAX_COLUMNS, MessageKind, decode_batch, decode_schema, is_flat_or_array, kind_of,
+};
 
 /// Features of one request.
 #[derive(Debug, Clone)]
@@ -174,7 +176,8 @@ pub(super) fn kind(data: &FlightData) -> ServeResult<MessageKind> {
 
 /// A schema of the server.
 pub(super) fn schema_of(data: &FlightData) -> ServeResult<SchemaRef> {
-    decode_schema(data, ANSWER_MAX_COLUMNS).map_err(|error| unreadable(&error.to_string()))
+    decode_schema(data, ANSWER_MAX_COLUMNS, is_flat_or_array)
+        .map_err(|error| unreadable(&error.to_string()))
 }
 
 /// Rows of the server.

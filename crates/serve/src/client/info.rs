@@ -4,6 +4,7 @@
 use arrow_schema::DataType;
 use forebay_core::source::Column;
 use forebay_core::time::timestamp_type;
+use forebay_core::value::list_type;
 use serde::Deserialize;
 
 use super::unreadable::unreadable;
@@ -88,8 +89,8 @@ fn service(listed: Listed) -> ServeResult<ServiceInfo> {
     })
 }
 
-fn column(listed: ListedColumn) -> ServeResult<Column> {
-    let data_type = match listed.r#type.as_str() {
+fn scalar_type(words: &str) -> Option<DataType> {
+    Some(match words {
         "BOOLEAN" => DataType::Boolean,
         "INTEGER" => DataType::Int32,
         "BIGINT" => DataType::Int64,
@@ -97,13 +98,22 @@ fn column(listed: ListedColumn) -> ServeResult<Column> {
         "VARCHAR" => DataType::Utf8,
         "DATE" => DataType::Date32,
         "TIMESTAMP" => timestamp_type(),
-        other => {
-            return Err(unreadable(&format!(
-                "column {} has the unknown type {other}",
-                listed.name
-            )));
-        }
+        _ => return None,
+    })
+}
+
+fn column(listed: ListedColumn) -> ServeResult<Column> {
+    let words = listed.r#type.as_str();
+    let data_type = match words.strip_suffix("[]") {
+        Some(item) => scalar_type(item).map(list_type),
+        None => scalar_type(words),
     };
+    let data_type = data_type.ok_or_else(|| {
+        unreadable(&format!(
+            "column {} has the unknown type {words}",
+            listed.name
+        ))
+    })?;
     Ok(Column {
         name: listed.name,
         data_type,
@@ -135,6 +145,10 @@ mod tests {
             (services[0].version, services[0].views[0].view.as_str()),
             (2, "traffic")
         );
+        let arrays = listing.replace("BIGINT", "VARCHAR[]");
+        let services = parse_services(arrays.as_bytes()).expect("well formed");
+        let found = &services[0].features[0].data_type;
+        assert_eq!(*found, list_type(DataType::Utf8));
         let strange = listing.replace("BIGINT", "MAP");
         let error = parse_services(strange.as_bytes()).expect_err("unknown type");
         assert!(

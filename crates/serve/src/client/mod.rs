@@ -297,5 +297,7 @@ fn request_kind(value: Value) -> Option<v1::request_value::Kind> {
         Value::Text(text) => Some(Kind::Text(text.to_string())),
         Value::Date(days) => Some(Kind::Text(date::format(days))),
         Value::Timestamp(at) => Some(Kind::TimestampUs(at)),
+        // A request has no arrays: a service declares none.
+        Value::List(_) => None,
     }
 }

@@ -26,7 +26,9 @@ use super::exchange::{first_message, shut_down};
 use super::shared::{Answers, Shared};
 use crate::columns::{Owner, declared};
 use crate::error::{ServeError, ServeResult};
-use crate::ipc::{MessageKind, check_request_size, decode_batch, decode_schema, kind_of};
+use crate::ipc::{
+    MessageKind, check_request_size, decode_batch, decode_schema, is_flat_or_array, kind_of,
+};
 use crate::phase::{Phase, reached};
 use crate::ports::{EventSink, PushReceipt};
 use crate::receive::{Messages, Received};
@@ -146,7 +148,7 @@ impl Push {
         match kind_of(&data)? {
             MessageKind::Empty => return Ok(None),
             MessageKind::Schema => {
-                self.schema = Some(decode_schema(&data, SOURCE_MAX_COLUMNS)?);
+                self.schema = Some(decode_schema(&data, SOURCE_MAX_COLUMNS, is_flat_or_array)?);
                 return Ok(None);
             }
             MessageKind::Batch { .. } => {}

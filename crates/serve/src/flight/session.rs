@@ -21,7 +21,8 @@ use super::shared::{INLINE_MAX_ROWS, Shared};
 use crate::answer::{Answered, Answerer};
 use crate::error::{RETRY_AFTER_MS, ServeError, ServeResult};
 use crate::ipc::{
-    Encoder, MessageKind, check_request_size, decode_batch, decode_schema, kind_of, schema_message,
+    Encoder, MessageKind, check_request_size, decode_batch, decode_schema, is_flat, kind_of,
+    schema_message,
 };
 use crate::read::request_schema;
 use crate::receive::Received;
@@ -124,7 +125,7 @@ impl Session {
         data.flight_descriptor = None;
         let kind = kind_of(&data).and_then(|kind| check_request_size(&data).map(|()| kind));
         if let Ok(MessageKind::Schema) = kind {
-            return match decode_schema(&data, SOURCE_MAX_COLUMNS) {
+            return match decode_schema(&data, SOURCE_MAX_COLUMNS, is_flat) {
                 Ok(schema) => {
                     self.request_schema = schema;
                     Step::Nothing

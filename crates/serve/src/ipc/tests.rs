@@ -61,7 +61,10 @@ fn what_is_encoded_decodes_to_the_same() {
     let batch = batch();
     let schema = schema_message(batch.schema_ref()).expect("encodes");
     assert_eq!(kind_of(&schema).expect("a schema"), MessageKind::Schema);
-    assert_eq!(decode_schema(&schema, 16).expect("flat"), batch.schema());
+    assert_eq!(
+        decode_schema(&schema, 16, is_flat).expect("flat"),
+        batch.schema()
+    );
     let mut encoder = Encoder::new().expect("valid options");
     for rows in [
         batch.clone(),
@@ -118,8 +121,8 @@ fn more_columns_than_the_caller_admits_and_nested_ones_are_refused() {
             .collect::<Vec<_>>(),
     );
     let message = schema_message(&wide).expect("encodes");
-    decode_schema(&message, 9).expect("at the limit");
-    let error = decode_schema(&message, 8).expect_err("above it");
+    decode_schema(&message, 9, is_flat).expect("at the limit");
+    let error = decode_schema(&message, 8, is_flat).expect_err("above it");
     assert!(
         matches!(
             error,
@@ -135,8 +138,35 @@ fn more_columns_than_the_caller_admits_and_nested_ones_are_refused() {
         nested = DataType::List(Arc::new(Field::new("item", nested, true)));
     }
     let deep = Schema::new(vec![Field::new("deep", nested, true)]);
-    decode_schema(&schema_message(&deep).expect("encodes"), 9)
-        .expect_err("too deep for the verifier");
+    decode_schema(
+        &schema_message(&deep).expect("encodes"),
+        9,
+        is_flat_or_array,
+    )
+    .expect_err("too deep for the verifier");
+}
+
+/// Pushed rows and answers have arrays, requests do not; arrays of views could name one text again
+/// and again.
+#[test]
+fn arrays_are_taken_where_columns_have_some() {
+    let list = |item| DataType::List(Arc::new(Field::new_list_field(item, true)));
+    for (data_type, flat, arrays) in [
+        (DataType::Utf8View, true, true),
+        (list(DataType::Utf8), false, true),
+        (list(DataType::Utf8View), false, false),
+        (list(list(DataType::Utf8)), false, false),
+    ] {
+        let schema = Schema::new(vec![Field::new("a", data_type, true)]);
+        let message = schema_message(&schema).expect("encodes");
+        assert_eq!(
+            decode_schema(&message, 1, is_flat).is_ok(),
+            flat,
+            "{schema}"
+        );
+        let taken = decode_schema(&message, 1, is_flat_or_array);
+        assert_eq!(taken.is_ok(), arrays, "{schema}");
+    }
 }
 
 #[test]
@@ -219,8 +249,8 @@ proptest! {
         let good = schema_message(batch().schema_ref()).expect("encodes");
         let message = FlightData { data_header: changed(&good.data_header, &header, cut), ..FlightData::new() };
         drop(kind_of(&message));
-        if let Ok(schema) = decode_schema(&message, SOURCE_MAX_COLUMNS) {
-            prop_assert!(schema.fields().iter().all(|field| is_flat(field.data_type())));
+        if let Ok(schema) = decode_schema(&message, SOURCE_MAX_COLUMNS, is_flat_or_array) {
+            prop_assert!(schema.fields().iter().all(|field| is_flat_or_array(field.data_type())));
         }
     }
 }

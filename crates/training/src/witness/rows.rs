@@ -8,9 +8,11 @@ use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, DataType};
 use forebay_core::PortError;
+use forebay_core::aggregate::write_items;
 use forebay_core::invariant;
 use forebay_core::progress::TopicPartition;
 use forebay_core::source::meta;
+use forebay_core::value::Value;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::error::TrainingError;
@@ -65,6 +67,17 @@ fn fold(digests: &mut [u64], column: &dyn Array) -> Result<(), ArrowError> {
         DataType::Utf8 => {
             for (row, text) in column.as_string::<i32>().iter().enumerate() {
                 take(row, text.map(str::as_bytes));
+            }
+        }
+        DataType::List(_) => {
+            for row in 0..column.len() {
+                let value = Value::from_array(column, row);
+                let value = value.map_err(|e| ArrowError::ExternalError(Box::new(e)))?;
+                let mut bytes = Vec::new();
+                if let Value::List(items) = &value {
+                    write_items(&mut bytes, items);
+                }
+                take(row, (value != Value::Null).then_some(&bytes[..]));
             }
         }
         _ => {

@@ -3,7 +3,7 @@
 
 use arrow_schema::DataType;
 
-use crate::aggregate::function::{ANY_TYPE, Function, planned};
+use crate::aggregate::function::{Function, ORDERED_TYPE, planned};
 use crate::aggregate::partial::{AnyState, PartialClass};
 use crate::aggregate::rows::ColumnKind;
 use crate::value::Value;
@@ -12,15 +12,15 @@ pub(super) static APPROX_DISTINCT: Function = Function {
     names: &["approx_distinct", "approx_count_distinct"],
     arguments: 1..=1,
     call: "approx_distinct(x)",
-    takes: "anything",
+    takes: "anything but arrays",
     gives: "BIGINT: about how many different values are not NULL (standard error 2.3 %), the same in any order",
     plan: |arguments| match arguments {
-        [argument] if ColumnKind::of(argument).is_some() => {
+        [argument] if ColumnKind::is_ordered(argument) => {
             planned(PartialClass::Registers, DataType::Int64)
         }
         _ => None,
     },
-    instead: ANY_TYPE,
+    instead: ORDERED_TYPE,
     finish: |state, _| match state {
         AnyState::Registers(registers) => Some(Ok(Value::Int(registers.estimate()))),
         _ => None,

@@ -6,7 +6,7 @@ use arrow_schema::DataType;
 
 use super::sum::CAST_TO_NUMBER;
 use crate::aggregate::cells::Cell;
-use crate::aggregate::function::{Function, Planned, float, planned};
+use crate::aggregate::function::{ConstantKind, Function, Planned, float, planned};
 use crate::aggregate::partial::{AnyState, PartialClass};
 use crate::aggregate::quantile::Quantile;
 
@@ -29,7 +29,7 @@ fn at(state: &AnyState, quantile: Quantile) -> Option<Cell> {
 pub(super) static APPROX_QUANTILE: Function = Function {
     names: &["approx_quantile", "approx_percentile_cont"],
     arguments: 1..=1,
-    takes_fraction: true,
+    constant: ConstantKind::Fraction,
     call: "approx_quantile(x, 0.9)",
     takes: "numbers, and a fraction from 0 to 1 of at most six digits",
     gives: "DOUBLE: the value at that place among the sorted ones, cut to at least 8 bits (up to 1/256 nearer to zero), the same in any order",

@@ -3,14 +3,14 @@
 
 use arrow_schema::DataType;
 
-use crate::aggregate::function::{ANY_TYPE, Function, Planned, planned};
+use crate::aggregate::function::{Function, ORDERED_TYPE, Planned, planned};
 use crate::aggregate::partial::{AnyState, PartialClass};
 use crate::aggregate::rows::ColumnKind;
 
 fn plan(class: PartialClass, arguments: &[DataType]) -> Option<Planned> {
     let known = |data_type: &DataType| ColumnKind::of(data_type).is_some();
     match arguments {
-        [value, by] if known(value) && known(by) => planned(class, value.clone()),
+        [value, by] if known(value) && ColumnKind::is_ordered(by) => planned(class, value.clone()),
         _ => None,
     }
 }
@@ -19,10 +19,10 @@ pub(super) static MAX_BY: Function = Function {
     names: &["max_by", "arg_max"],
     arguments: 2..=2,
     call: "max_by(x, y)",
-    takes: "anything",
+    takes: "anything; y no array",
     gives: "x, NULL or not, of the row with the greatest y; of equal ones the first",
     plan: |arguments| plan(PartialClass::MaxBy, arguments),
-    instead: ANY_TYPE,
+    instead: ORDERED_TYPE,
     finish: |state, _| match state {
         AnyState::MaxBy(best) => Some(Ok(best.value())),
         _ => None,
@@ -34,10 +34,10 @@ pub(super) static MIN_BY: Function = Function {
     names: &["min_by", "arg_min"],
     arguments: 2..=2,
     call: "min_by(x, y)",
-    takes: "anything",
+    takes: "anything; y no array",
     gives: "x, NULL or not, of the row with the least y; of equal ones the first",
     plan: |arguments| plan(PartialClass::MinBy, arguments),
-    instead: ANY_TYPE,
+    instead: ORDERED_TYPE,
     finish: |state, _| match state {
         AnyState::MinBy(best) => Some(Ok(best.value())),
         _ => None,

@@ -3,7 +3,7 @@
 
 use arrow_schema::DataType;
 
-use crate::aggregate::function::{ANY_TYPE, Function, planned};
+use crate::aggregate::function::{Function, ORDERED_TYPE, planned};
 use crate::aggregate::partial::{AnyState, PartialClass};
 use crate::aggregate::rows::ColumnKind;
 use crate::value::Value;
@@ -13,15 +13,15 @@ pub(super) static COUNT_DISTINCT: Function = Function {
     is_distinct: true,
     arguments: 1..=1,
     call: "count(DISTINCT x)",
-    takes: "anything",
+    takes: "anything but arrays",
     gives: "BIGINT: different values that are not NULL; without a value above 1,024 (`DISTINCT_MAX_VALUES`)",
     plan: |arguments| match arguments {
-        [argument] if ColumnKind::of(argument).is_some() => {
+        [argument] if ColumnKind::is_ordered(argument) => {
             planned(PartialClass::Distinct, DataType::Int64)
         }
         _ => None,
     },
-    instead: ANY_TYPE,
+    instead: ORDERED_TYPE,
     finish: |state, _| match state {
         AnyState::Distinct(values) => Some(values.count().map(Value::Int)),
         _ => None,

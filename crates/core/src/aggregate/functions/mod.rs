@@ -4,6 +4,7 @@
 
 mod approx_distinct;
 mod approx_quantile;
+mod array_agg;
 mod avg;
 mod bits;
 mod bools;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cells::Cell;
 use super::function::{Function, Planned};
+use super::kept::Kept;
 use super::partial::Partial;
 use super::quantile::Quantile;
 use crate::error::{PortError, PortResult};
@@ -78,6 +80,7 @@ functions! {
     BitAnd => bits::BIT_AND,
     BitOr => bits::BIT_OR,
     BitXor => bits::BIT_XOR,
+    ArrayAgg(Kept = Kept::THREE) => array_agg::ARRAY_AGG,
 }
 
 impl AggregateKind {
@@ -96,6 +99,24 @@ impl AggregateKind {
     pub fn with_fraction(self, fraction: Quantile) -> Option<Self> {
         match self {
             Self::ApproxQuantile(_) => Some(Self::ApproxQuantile(fraction)),
+            _ => None,
+        }
+    }
+
+    /// The function with the number of rows that it keeps, if it takes one.
+    #[must_use]
+    pub fn keeping(self, kept: Kept) -> Option<Self> {
+        match self {
+            Self::ArrayAgg(_) => Some(Self::ArrayAgg(kept)),
+            _ => None,
+        }
+    }
+
+    /// How many rows its state keeps, where the call says it.
+    #[must_use]
+    pub fn keep(self) -> Option<Kept> {
+        match self {
+            Self::ArrayAgg(kept) => Some(kept),
             _ => None,
         }
     }

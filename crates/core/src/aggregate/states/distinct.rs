@@ -121,6 +121,7 @@ mod tests {
             arguments: vec![0],
             argument_types: vec![DataType::Int64],
             filter: None,
+            keep: None,
         };
         let of = |values: &mut dyn Iterator<Item = i64>| {
             let mut state = Distinct::new(&spec);

@@ -9,6 +9,7 @@ mod count;
 mod distinct;
 mod edge;
 mod extremum;
+mod newest;
 mod pairs;
 mod registers;
 mod sketch;
@@ -21,6 +22,7 @@ pub(super) use count::RowCount;
 pub(super) use distinct::Distinct;
 pub(super) use edge::Edge;
 pub(super) use extremum::Extremum;
+pub(super) use newest::Newest;
 pub(super) use registers::Registers;
 pub(super) use sketch::Sketch;
 

@@ -3,10 +3,10 @@
 use arrow_schema::DataType;
 
 use super::{bytes_of, kinds_of, spec, state_of};
-use crate::aggregate::{AggregateKind, Partial, RowOrder};
+use crate::aggregate::{AggregateKind, Kept, Partial, RowOrder};
 use crate::error::ErrorKind;
 use crate::time::timestamp_type;
-use crate::value::Value;
+use crate::value::{Value, list_type};
 
 /// The bytes on disk, for ever.
 #[test]
@@ -130,10 +130,22 @@ fn golden_bytes_of_later_states() {
             vec![Value::Int(1)],
             "27015c0001",
         ),
+        (
+            AggregateKind::ArrayAgg(Kept::THREE),
+            int.clone(),
+            vec![Value::Int(9), Value::Int(1), Value::Null, Value::Int(-1)],
+            "3003 000002 0302 000004 00 000006 0301",
+        ),
+        (
+            AggregateKind::ArrayAgg(Kept::THREE),
+            int.clone(),
+            vec![],
+            "3000",
+        ),
     ] {
         let bytes = bytes_of(&state_of(&spec(kind, data_type), &values));
         let found: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(found, golden, "{kind:?} of {values:?}");
+        assert_eq!(found, golden.replace(' ', ""), "{kind:?} of {values:?}");
     }
 }
 
@@ -157,6 +169,7 @@ fn golden_bytes_of_scalars_in_states() {
         (spec, state)
     };
     let order = "19 ffffffffffffffffff01 feffffff0f feffffffffffffffff01";
+    let list = |items: Vec<Value>| Value::List(items.into());
     let (int, double) = (DataType::Int64, DataType::Float64);
     for ((spec, state), golden) in [
         (
@@ -168,6 +181,17 @@ fn golden_bytes_of_scalars_in_states() {
             format!("{order} 04 0000000000000080"),
         ),
         (last(Value::Null, int.clone()), format!("{order} 00")),
+        (
+            last(
+                list(vec![Value::Float(-f64::NAN), Value::Null]),
+                list_type(double.clone()),
+            ),
+            format!("{order} 10 02 04 000000000000f87f 00"),
+        ),
+        (
+            last(list(vec![]), list_type(DataType::Utf8)),
+            format!("{order} 10 00"),
+        ),
         (
             of(AggregateKind::Sum, int.clone(), Value::Int(i64::MIN)),
             "1a 01 ffffffffffffffffff01".to_owned(),

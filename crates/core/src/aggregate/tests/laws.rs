@@ -6,16 +6,16 @@ use arrow_schema::DataType;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::{any_float, at, bytes_of, same, spec_of};
+use super::{any_float, any_list, at, bytes_of, same, spec_of};
 use crate::aggregate::{
     AggregateKind, Column, ColumnKind, Leaving, Partial, PartialSpec, RowOrder, Rows,
 };
 use crate::error::ErrorKind;
 use crate::time::timestamp_type;
-use crate::value::Value;
+use crate::value::{Value, list_type};
 
 /// Types that an argument may have.
-fn types() -> [DataType; 6] {
+fn types() -> [DataType; 7] {
     [
         DataType::Float64,
         DataType::Int64,
@@ -23,6 +23,7 @@ fn types() -> [DataType; 6] {
         DataType::Boolean,
         DataType::Utf8,
         timestamp_type(),
+        list_type(DataType::Float64),
     ]
 }
 
@@ -47,7 +48,7 @@ fn calls() -> Vec<(AggregateKind, PartialSpec)> {
 }
 
 /// One value of each type, or NULL.
-fn any_row() -> impl Strategy<Value = [Value; 6]> {
+fn any_row() -> impl Strategy<Value = [Value; 7]> {
     let null = |one: BoxedStrategy<Value>| prop_oneof![1 => Just(Value::Null), 5 => one];
     let int = prop_oneof![any::<i64>(), -3_i64..3];
     (
@@ -57,16 +58,17 @@ fn any_row() -> impl Strategy<Value = [Value; 6]> {
         null(any::<bool>().prop_map(Value::Bool).boxed()),
         null("[a-c]{0,3}".prop_map(|v| Value::Text(v.into())).boxed()),
         null((-3_i64..3).prop_map(Value::Timestamp).boxed()),
+        null(any_list().boxed()),
     )
-        .prop_map(|(a, b, c, d, e, f)| [a, b, c, d, e, f])
+        .prop_map(|(a, b, c, d, e, f, g)| [a, b, c, d, e, f, g])
 }
 
-fn rows() -> impl Strategy<Value = Vec<[Value; 6]>> {
+fn rows() -> impl Strategy<Value = Vec<[Value; 7]>> {
     prop::collection::vec(any_row(), 0..14)
 }
 
 /// The values of a row that `spec` takes.
-fn arguments(spec: &PartialSpec, row: &[Value; 6]) -> Vec<Value> {
+fn arguments(spec: &PartialSpec, row: &[Value; 7]) -> Vec<Value> {
     let types = types();
     let value = |wanted: &DataType| {
         let place = types.iter().position(|t| t == wanted);
@@ -75,17 +77,17 @@ fn arguments(spec: &PartialSpec, row: &[Value; 6]) -> Vec<Value> {
     spec.argument_types.iter().map(value).collect()
 }
 
-fn update(state: &mut Partial, spec: &PartialSpec, (offset, row): (usize, &[Value; 6])) {
+fn update(state: &mut Partial, spec: &PartialSpec, (offset, row): (usize, &[Value; 7])) {
     state.update(&arguments(spec, row), at(offset as i64));
 }
 
 /// Rows with their offsets.
-fn numbered(rows: &[[Value; 6]]) -> impl DoubleEndedIterator<Item = (usize, &[Value; 6])> {
+fn numbered(rows: &[[Value; 7]]) -> impl DoubleEndedIterator<Item = (usize, &[Value; 7])> {
     let numbers: Vec<usize> = (0..rows.len()).collect();
     numbers.into_iter().zip(rows)
 }
 
-fn state_of(spec: &PartialSpec, rows: &[[Value; 6]]) -> Partial {
+fn state_of(spec: &PartialSpec, rows: &[[Value; 7]]) -> Partial {
     let mut state = Partial::new(spec);
     numbered(rows).for_each(|row| update(&mut state, spec, row));
     state
@@ -128,7 +130,7 @@ impl Column for Values {
 }
 
 impl<'a> Block<'a> {
-    fn new(spec: &'a PartialSpec, rows: &[[Value; 6]]) -> Self {
+    fn new(spec: &'a PartialSpec, rows: &[[Value; 7]]) -> Self {
         let lists: Vec<Vec<Value>> = rows.iter().map(|row| arguments(spec, row)).collect();
         let column = |(place, data_type): (usize, &DataType)| {
             let kind = ColumnKind::of(data_type).expect("a type of the list");
@@ -259,7 +261,7 @@ proptest! {
 
     #[test]
     fn hostile_bytes_are_refused_or_canonical(
-        mut bytes in prop::collection::vec(any::<u8>(), 0..32), code in 0x10_u8..0x30,
+        mut bytes in prop::collection::vec(any::<u8>(), 0..32), code in 0x10_u8..0x31,
     ) {
         if let Some(first) = bytes.first_mut() {
             *first = code;

@@ -14,6 +14,7 @@ use arrow_schema::{DataType, Schema, SchemaRef, TimeUnit};
 use forebay_core::cells::Cells;
 use forebay_core::ports::{CompiledLabel, CompiledService, CompiledView};
 use forebay_core::source::SourceDef;
+use forebay_core::value::{Value, array_from_values};
 use forebay_core::{PortError, PortResult};
 
 use crate::view::View;
@@ -76,6 +77,11 @@ impl Sample {
             (_, DataType::Timestamp(TimeUnit::Microsecond, _)) => {
                 let epoch = TimestampMicrosecondArray::from(vec![0]);
                 Arc::new(epoch.with_data_type(data_type.clone()))
+            }
+            (_, DataType::List(_)) => {
+                let empty = Value::List(Arc::from([]));
+                let column = array_from_values(data_type, std::iter::once(&empty));
+                column.unwrap_or_else(|_| new_null_array(data_type, 1))
             }
             // A structure has no default of its own.
             _ => new_null_array(data_type, 1),
@@ -254,6 +260,7 @@ mod tests {
             DataType::Utf8,
             DataType::Date32,
             forebay_core::time::timestamp_type(),
+            forebay_core::value::list_type(DataType::Utf8),
         ] {
             for sample in SAMPLES {
                 let column = sample.column(&data_type);

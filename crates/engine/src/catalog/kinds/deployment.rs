@@ -9,7 +9,7 @@ use arrow_schema::DataType;
 use forebay_core::definition::{DeploymentDef, ModelDef};
 use forebay_core::ports::CompiledService as _;
 use forebay_core::prediction::column;
-use forebay_core::source::SourceDef;
+use forebay_core::source::{SourceDef, sql_name};
 use serde_json::json;
 
 use super::clauses::{Clauses, Kind, Named};
@@ -92,7 +92,14 @@ impl Clauses for DeploymentDef {
         check_request(statement, source, service)?;
         let mut carried: Vec<&str> = Vec::new();
         for name in &self.carry {
-            find(statement, source, name, "column to carry")?;
+            let column = find(statement, source, name, "column to carry")?;
+            if column.data_type.is_nested() {
+                let message = format!(
+                    "a prediction cannot carry {name}, which is {}; carry another column, and join by it",
+                    sql_name(&column.data_type)
+                );
+                return refuse(statement, message);
+            }
             if PREDICTION_COLUMNS.contains(&name.as_str()) {
                 let message = format!(
                     "a prediction has a column {name} of its own; rename the column of the source to carry it"
@@ -109,6 +116,13 @@ impl Clauses for DeploymentDef {
         }
         for name in &self.sticky_by {
             let column = find(statement, source, name, "column to stick by")?;
+            if column.data_type.is_nested() {
+                let message = format!(
+                    "it cannot stick by {name}, which is {}; name another column",
+                    sql_name(&column.data_type)
+                );
+                return refuse(statement, message);
+            }
             if column.data_type == DataType::Float64 {
                 return refuse(
                     statement,

@@ -231,6 +231,21 @@ const REFUSED: &[Row] = &[
          WEIGHT 1",
     ),
     (
+        "CREATE SOURCE tagged (id VARCHAR NOT NULL, k VARCHAR, x DOUBLE, tags VARCHAR[], ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts) WITH (connector = 'kafka');\nCREATE DEPLOYMENT n USING MODEL m ON tagged INTO TOPIC 'n' CARRY (id, tags) ROUTE VERSION 1 WEIGHT 1",
+        "d.sql:2:1: deployment n: a prediction cannot carry tags, which is VARCHAR[]; carry another column, and join by it",
+        "CREATE SOURCE tagged (id VARCHAR NOT NULL, k VARCHAR, x DOUBLE, tags VARCHAR[], ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts) WITH (connector = 'kafka');\nCREATE DEPLOYMENT n USING MODEL m ON tagged INTO TOPIC 'n' CARRY (id) ROUTE VERSION 1 WEIGHT 1",
+    ),
+    (
+        "CREATE SOURCE tagged (id VARCHAR NOT NULL, k VARCHAR, x DOUBLE, tags VARCHAR[], ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts) WITH (connector = 'kafka');\nCREATE DEPLOYMENT n USING MODEL m ON tagged INTO TOPIC 'n' CARRY (id) STICKY BY (tags) ROUTE VERSION 1 WEIGHT 1",
+        "d.sql:2:1: deployment n: it cannot stick by tags, which is VARCHAR[]; name another column",
+        "CREATE SOURCE tagged (id VARCHAR NOT NULL, k VARCHAR, x DOUBLE, tags VARCHAR[], ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts) WITH (connector = 'kafka');\nCREATE DEPLOYMENT n USING MODEL m ON tagged INTO TOPIC 'n' CARRY (id) STICKY BY (k) ROUTE VERSION 1 WEIGHT 1",
+    ),
+    (
+        "CREATE FEATURE SERVICE lists (k VARCHAR) AS SELECT ARRAY[request.k] AS ks FROM request;\nCREATE MODEL n VERSION 1 FROM 'n/1' FEATURES lists",
+        "d.sql:2:1: model n/1: feature ks of feature service lists is VARCHAR[], and a model takes no arrays; select an item, ks[1], or cardinality(ks) in a service for the model",
+        "CREATE FEATURE SERVICE lists (k VARCHAR) AS SELECT cardinality(ARRAY[request.k]) AS ks FROM request;\nCREATE MODEL n VERSION 1 FROM 'n/1' FEATURES lists",
+    ),
+    (
         "CREATE SOURCE scored (id VARCHAR NOT NULL, k VARCHAR, x DOUBLE, score DOUBLE, ts \
          TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts) WITH (connector = 'kafka');\nCREATE \
          DEPLOYMENT n USING MODEL m ON scored INTO TOPIC 'n' CARRY (id, score) ROUTE VERSION 1 \

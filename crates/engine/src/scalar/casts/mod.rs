@@ -29,7 +29,7 @@ use forebay_core::{ErrorKind, PortError, PortResult};
 
 use super::function::Type;
 use super::kernel::{Kernel, Operand, RowFaults};
-use super::operators::{Column, nulls_of};
+use super::operators::{Column, Items, lists_of, nulls_of};
 
 /// A cast from the type of its operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,7 @@ pub(super) fn exists(from: Type, to: Type) -> bool {
             (from, Date) => matches!(from, Text | Timestamp),
             (Boolean | Timestamp, Text) | (Text, Boolean | Timestamp) => true,
             (Boolean | Timestamp | Text, to) => number(to),
+            (Type::List(_), _) | (_, Type::List(_)) => from.widens_to(to),
             (Duration, to) => to == BigInt,
             (from, Boolean | Timestamp | Text) => number(from),
             (from, to) => number(from) && number(to),
@@ -82,6 +83,7 @@ impl Kernel for Cast {
             DataType::Duration(_) => job.integers::<DurationMicrosecondType>(),
             DataType::Float64 => job.doubles(),
             DataType::Utf8 => job.texts(),
+            DataType::List(_) => job.lists(),
             other => Err(no_cast(other, self.to)),
         }
     }
@@ -275,6 +277,31 @@ impl Job<'_, '_> {
             Type::Text => self.spelled(|row, out| out.push_str(&date::format(column.value(row)))),
             to => Err(no_cast(&DataType::Date32, to)),
         }
+    }
+
+    /// Arrays of integers as arrays of wider numbers.
+    fn lists(mut self) -> PortResult<ArrayRef> {
+        let items = Items::of(self.operand)?;
+        let Some(item) = self.to.item() else {
+            return Err(no_cast(self.operand.array.data_type(), self.to));
+        };
+        let cast = Cast {
+            to: item,
+            trying: self.trying,
+        };
+        let operand = Operand {
+            array: &items.array,
+            constant: false,
+        };
+        // Widening has no faults.
+        let wide = cast.run(&[operand], items.array.len(), &mut RowFaults::default())?;
+        let place = |row| items.place(row).unwrap_or_default();
+        let kept = (0..self.rows).flat_map(place).map(|at| at as u64);
+        let kept = arrow_array::UInt64Array::from_iter_values(kept);
+        let failed = |e| PortError::with_source(ErrorKind::Internal, "items of arrays", e);
+        let wide = arrow_select::take::take(&wide, &kept, None).map_err(failed)?;
+        let lengths = (0..self.rows).map(|row| place(row).len());
+        lists_of(&item.arrow(), wide, lengths, self.nulls())
     }
 
     /// Times as text.

@@ -7,8 +7,8 @@ use super::{DATE_PART_EPOCH, all};
 
 const CLOCK: &str = "a value must not depend on when it is computed; write the event's time \
                      column, or request_time() in a service";
-const ARRAYS: &str = "there are no arrays in expressions; write one column or one feature for each \
-                      element";
+const ARRAYS: &str = "of arrays there are a[i], cardinality, array_contains, array_position, \
+                      array_to_string and ARRAY[..]; write it with them, or one column for each element";
 const STRUCTS: &str = "there are no structs or maps in expressions; write one column for each \
                        field, or keep them as JSON text and read it with json_value(text, '$.a')";
 const RANDOM: &str = "a value must be the same each time it is computed; write hash(column) for a \
@@ -250,10 +250,7 @@ const INSTEAD: &[(&[&str], &str)] = &[
         &["regexp_split_to_array", "string_split", "split"],
         "write split_part(text, ',', n)",
     ),
-    (
-        &["string_to_array", "array_to_string"],
-        "write split_part(text, ',', n)",
-    ),
+    (&["string_to_array"], "write split_part(text, ',', n)"),
     (&["len"], "write length(text)"),
     (&["lcase"], "write lower(text)"),
     (&["ucase"], "write upper(text)"),
@@ -314,12 +311,10 @@ const INSTEAD: &[(&[&str], &str)] = &[
     ),
     (
         &[
-            "make_array",
             "array",
             "range",
             "generate_series",
             "flatten",
-            "cardinality",
             "unnest",
             "cosine_distance",
             "inner_product",

@@ -2,6 +2,7 @@
 //! a function is admitted by an entry here, with its meaning at the edges and its conformance test.
 
 mod angles;
+mod arrays;
 pub(super) mod calendar;
 pub(super) mod dates;
 mod form;
@@ -45,6 +46,7 @@ const FILES: &[&[(&str, &[Function])]] = &[
     json::FAMILIES,
     hash::FAMILIES,
     geo::FAMILIES,
+    arrays::FAMILIES,
 ];
 
 /// The families, in the order of the documentation.

@@ -188,6 +188,12 @@ impl Lowering<'_> {
             operand(self.text(right))
         );
         let spans = |of: Option<Type>| matches!(of, Some(Type::Duration | Type::Interval));
+        let lists = [left.of, right.of]
+            .iter()
+            .any(|of| matches!(of, Some(Type::List(_))));
+        if lists && is_order(comparison) {
+            return Err(no_order(&text));
+        }
         let (left, right) = if spans(left.of) && spans(right.of) {
             (left, right)
         } else {
@@ -261,6 +267,19 @@ impl Lowering<'_> {
     }
 }
 
+/// Whether a comparison asks for an order, not for equality.
+fn is_order(comparison: Comparison) -> bool {
+    use Comparison::{Greater, GreaterOrEqual, Less, LessOrEqual};
+    matches!(comparison, Less | LessOrEqual | Greater | GreaterOrEqual)
+}
+
+/// Arrays where values with an order are wanted.
+pub(super) fn no_order(text: &str) -> Refusal {
+    Refusal::new(format!(
+        "{text}: arrays have no order; compare items, a[1] < b[1], or how many there are: cardinality(a)"
+    ))
+}
+
 /// Operands that `op` is not for.
 fn no_arithmetic(text: &str, given: (Type, Type), op: Operator) -> Refusal {
     let (left, right) = (given.0.sql(), given.1.sql());
@@ -295,12 +314,17 @@ pub(in crate::scalar) fn refused_types(
             odd.sql()
         )));
     }
-    if comparison(op).is_some() {
+    if let Some(comparison) = comparison(op) {
+        let lists = matches!(left, Type::List(_)) && matches!(right, Type::List(_));
+        if lists && is_order(comparison) {
+            return Some(no_order(text));
+        }
         let number = is_number(left) && is_number(right);
         let spans = |of| matches!(of, Type::Duration | Type::Interval);
         let time = |a, b| matches!(a, Type::Date | Type::Timestamp) && b == Type::Text;
         let dated = |a, b| a == Type::Date && b == Type::Timestamp;
         let fits = left == right
+            || (lists && (left.widens_to(right) || right.widens_to(left)))
             || number
             || (spans(left) && spans(right))
             || time(left, right)
@@ -308,6 +332,12 @@ pub(in crate::scalar) fn refused_types(
             || dated(left, right)
             || dated(right, left);
         return (!fits).then(|| {
+            if matches!(left, Type::List(_)) || matches!(right, Type::List(_)) {
+                let (l, r) = (left.sql(), right.sql());
+                return Refusal::new(format!(
+                    "{text}: {l} is compared with {r}; compare an item, a[1], or look for one: array_contains(a, x)"
+                ));
+            }
             let (l, r) = (left.sql(), right.sql());
             let remedy = match (left, right) {
                 (Type::Date, of) | (of, Type::Date) if is_number(of) => {

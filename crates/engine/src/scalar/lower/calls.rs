@@ -4,7 +4,9 @@
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use datafusion::logical_expr::Expr;
+use forebay_core::limits::ARRAY_MAX_ITEMS;
 
+use super::binary::no_order;
 use super::{Lowered, Lowering, Typed};
 use crate::scalar::forms::Form;
 use crate::scalar::function::Type;
@@ -41,6 +43,7 @@ impl Lowering<'_> {
         match form {
             Form::Nvl2 => return self.nvl2(args, &text),
             Form::RequestTime => return self.moment(),
+            Form::MakeArray => return self.array(args),
             _ => {}
         }
         let Some(of) = self.common(form.name(), args)? else {
@@ -49,6 +52,9 @@ impl Lowering<'_> {
         let mut slots = Vec::with_capacity(args.len());
         for arg in args {
             slots.push(self.implied(*arg, Some(of))?.slot);
+        }
+        if matches!(of, Type::List(_)) && matches!(form, Form::Greatest | Form::Least) {
+            return Err(no_order(&text));
         }
         if matches!(of, Type::Duration | Type::Interval)
             && !matches!(form, Form::Coalesce | Form::Nvl)
@@ -65,12 +71,41 @@ impl Lowering<'_> {
             Form::Greatest => Extreme::Greatest,
             Form::Least => Extreme::Least,
             Form::NullIf => return self.operation(Operation::NullIf, slots, of, &text),
-            Form::Coalesce | Form::Nvl | Form::Nvl2 | Form::RequestTime => {
+            Form::Coalesce | Form::Nvl | Form::Nvl2 | Form::RequestTime | Form::MakeArray => {
                 let slot = self.builder.coalesce(slots, of, &text)?;
                 return Ok(Typed::new(slot, of));
             }
         };
         self.operation(Operation::Extreme(extreme), slots, of, &text)
+    }
+
+    /// `ARRAY[a, b, ..]`.
+    fn array(&mut self, args: &[Typed]) -> Lowered {
+        let texts: Vec<&str> = args.iter().map(|arg| self.text(*arg).as_ref()).collect();
+        let text = format!("ARRAY[{}]", texts.join(", "));
+        let refuse = |message: String| Err(Refusal::at("ARRAY", message));
+        if args.len() > ARRAY_MAX_ITEMS {
+            return refuse(format!(
+                "ARRAY has {} items, more than {ARRAY_MAX_ITEMS} (ARRAY_MAX_ITEMS); write fewer",
+                args.len()
+            ));
+        }
+        let Some(item) = self.common("ARRAY", args)? else {
+            return refuse(format!(
+                "{text} does not say of what type its items are; cast one: CAST(NULL AS VARCHAR)"
+            ));
+        };
+        let Some(of) = item.list() else {
+            return refuse(format!(
+                "{text}: there are no arrays of {}; write an array of values that are kept",
+                item.sql()
+            ));
+        };
+        let mut slots = Vec::with_capacity(args.len());
+        for arg in args {
+            slots.push(self.implied(*arg, Some(item))?.slot);
+        }
+        self.operation(Operation::Array(of), slots, of, &text)
     }
 
     /// `nvl2(a, b, c)`: b where a is not NULL, else c.

@@ -104,7 +104,7 @@ impl Lowering<'_> {
             .iter()
             .find_map(|member| member.of)
             .or(value.of)
-            .filter(|of| !matches!(of, Type::Duration | Type::Interval));
+            .filter(|of| !matches!(of, Type::Duration | Type::Interval | Type::List(_)));
         let constants: Option<Vec<_>> = members
             .iter()
             .map(|member| Constant::of(self.builder.constant(member.slot)?))

@@ -287,8 +287,13 @@ impl<'a> Lowering<'a> {
             return self.cast(typed, to, false);
         }
         let text = self.text(typed);
+        let lists = [from, to].iter().any(|of| matches!(of, Type::List(_)));
         let (from, wanted) = (from.sql(), to.sql());
         let message = match to {
+            _ if lists => format!(
+                "{text} is {from} where {wanted} is expected; there is no cast of arrays: write an item, {text}[1], or \
+                 ARRAY[..] of values of one type"
+            ),
             Type::Boolean => format!(
                 "{text} is {from} where a condition (BOOLEAN) is expected; compare it with a value, as in {} = {}",
                 operand(text),
@@ -312,15 +317,18 @@ impl<'a> Lowering<'a> {
         }
         if !casts::exists(from, to) {
             let text = self.text(typed);
-            let (from, wanted) = (from.sql(), to.sql());
             let remedy = match (typed.of, to) {
                 (Some(Type::Duration), _) => format!(
                     "extract(epoch FROM {text}) are its seconds, CAST({text} AS BIGINT) its microseconds"
                 ),
                 (Some(Type::Date), _) => format!("{} - DATE '1970-01-01', its days", operand(text)),
                 (_, Type::Date) => format!("CAST(CAST({text} AS TIMESTAMP) AS DATE)"),
+                (Some(Type::List(_)), _) => {
+                    format!("array_to_string({text}, ',') for a text, or an item: {text}[1]")
+                }
                 _ => "CAST to BIGINT, DOUBLE or VARCHAR".to_owned(),
             };
+            let (from, wanted) = (from.sql(), to.sql());
             return Err(Refusal::new(format!(
                 "{text} is {from}, which has no cast to {wanted}; write {remedy}"
             )));

@@ -1,7 +1,8 @@
 //! Comparisons, of two values of one type: FALSE before TRUE, numbers by value, -0.0 equal to 0.0,
 //! all NaN equal and greater than everything else, text by its bytes, times by when. NULL in, NULL
 //! out, but for IS [NOT] DISTINCT FROM, which never is NULL. Intervals and differences of times
-//! compare by their length, a month as 30 days and a day as 24 hours, as PostgreSQL has it.
+//! compare by their length, a month as 30 days and a day as 24 hours, as PostgreSQL has it. Arrays
+//! are equal or not, and have no order.
 //!
 //! `nullif` is a comparison that takes the value away where it is true.
 
@@ -20,6 +21,7 @@ use arrow_select::nullif::nullif;
 use forebay_core::{ErrorKind, PortError, PortResult};
 use serde::{Deserialize, Serialize};
 
+use super::arrays;
 use super::column::{Booleans, Column, Texts, binary_bits, nulls_of, valid_of};
 use crate::scalar::kernel::{Kernel, Operand, RowFaults};
 
@@ -162,6 +164,13 @@ fn bits(
         ) => by_order(comparison, rows, |row| {
             length_ns(left, row).cmp(&length_ns(right, row))
         }),
+        (DataType::List(_), DataType::List(_)) => {
+            let equal = arrays::equal(left, right, rows)?;
+            match comparison {
+                Comparison::NotEqual => !&equal,
+                _ => equal,
+            }
+        }
         (left, right) => {
             return Err(PortError::internal(format!(
                 "{left} is compared with {right}"

@@ -3,6 +3,7 @@
 //! rules in its first lines; `lower` picks them, `column` reads what they are given.
 
 mod arithmetic;
+mod arrays;
 mod column;
 mod compare;
 mod concat;
@@ -13,6 +14,7 @@ mod pattern;
 mod time;
 
 pub(super) use arithmetic::{Bits, Doubles, Integers, Negate};
+pub(super) use arrays::{Items, MakeArray, array_of, lists_of, same_items};
 pub(super) use column::{Column, nulls_of};
 pub(super) use compare::{Compare, Comparison, NullIf};
 pub(super) use concat::Concat;

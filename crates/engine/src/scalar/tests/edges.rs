@@ -26,6 +26,68 @@ fn integers_are_checked_and_a_fault_is_of_its_row() {
 }
 
 #[test]
+fn arrays_are_read_by_place_and_equal_item_by_item() {
+    check(&[
+        ("a[1]", "NULL a Ab% NULL x NULL"),
+        ("e.a[2]", "NULL NULL NULL NULL y NULL"),
+        ("a[n]", "NULL a NULL NULL NULL NULL"),
+        ("a[i]", "NULL a NULL NULL NULL NULL"),
+        ("f[1]", "-0.0 1.5 NULL NULL 0.0 NULL"),
+        ("f[2]", "NaN NULL NULL inf NULL NULL"),
+        ("cardinality(a)", "0 1 2 1 3 NULL"),
+        ("array_contains(a, s)", "false true true false false NULL"),
+        ("array_position(a, 'y')", "NULL NULL NULL NULL 2 NULL"),
+        (
+            "array_contains(f, CAST('NaN' AS DOUBLE))",
+            "true false false false false NULL",
+        ),
+        ("array_contains(f, 0)", "true false false false true NULL"),
+        (
+            "array_contains(ARRAY[1, i], 1.5)",
+            "false false false false false false",
+        ),
+        (
+            "'<' || array_to_string(a, '-', '?') || '>'",
+            "<> <a> <Ab%-?> <?> <x-y-z> NULL",
+        ),
+        (
+            "'<' || array_to_string(ARRAY[n, NULL], '') || '>'",
+            "<0> <1> <-7> <9223372036854775807> <-9223372036854775808> <>",
+        ),
+        ("a = ARRAY[s]", "false true false false false NULL"),
+        ("a <> ARRAY[s]", "true false true true true NULL"),
+        (
+            "a = ARRAY[CAST(NULL AS VARCHAR)]",
+            "false false false true false NULL",
+        ),
+        (
+            "a IS DISTINCT FROM a",
+            "false false false false false false",
+        ),
+        ("a IS NULL", "false false false false false true"),
+        (
+            "f = ARRAY[0.0, CAST('NaN' AS DOUBLE)]",
+            "true false false false false NULL",
+        ),
+        (
+            "ARRAY[i, 2] = ARRAY[n, 2]",
+            "true true true false false true",
+        ),
+        ("ARRAY[i] = ARRAY[x]", "true false false false false true"),
+        (
+            "a IN (ARRAY['a'], ARRAY['x', 'y', 'z'])",
+            "false true false false true NULL",
+        ),
+        ("cardinality(coalesce(a, ARRAY['p', 'q']))", "0 1 2 1 3 2"),
+        (
+            "cardinality(CASE WHEN b THEN a END)",
+            "0 NULL 2 NULL 3 NULL",
+        ),
+        ("nullif(a, ARRAY['a'])[1]", "NULL NULL Ab% NULL x NULL"),
+    ]);
+}
+
+#[test]
 fn integer_op_integer_is_bigint() {
     check(&[
         (

@@ -21,6 +21,8 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use forebay_core::value::{Value, array_from_values, list_type};
+
 use super::{Code, Lowering, Refusal, SavedCode};
 use crate::expression::Input;
 use crate::parse::Steps;
@@ -72,14 +74,7 @@ pub(super) fn table() -> Columns {
         Some(" -3 "),
         None,
     ];
-    let b = [
-        Some(true),
-        Some(false),
-        Some(true),
-        Some(false),
-        Some(true),
-        None,
-    ];
+    let b = (0..6).map(|row| (row < 5).then_some(row % 2 == 0));
     let t = [
         Some(0),
         Some(1),
@@ -95,9 +90,11 @@ pub(super) fn table() -> Columns {
         ("x", Arc::new(Float64Array::from(x.to_vec()))),
         ("y", Arc::new(Float64Array::from(y.to_vec()))),
         ("s", Arc::new(StringArray::from(s.to_vec()))),
-        ("b", Arc::new(BooleanArray::from(b.to_vec()))),
+        ("b", Arc::new(BooleanArray::from_iter(b))),
         ("t", times(&t)),
         ("d", dates()),
+        ("a", lists_of_texts()),
+        ("f", lists_of_doubles()),
     ]
 }
 
@@ -117,6 +114,40 @@ fn dates() -> ArrayRef {
     ];
     let dates = texts.map(forebay_core::date::parse);
     Arc::new(dates.into_iter().collect::<Date32Array>())
+}
+
+fn lists_of_texts() -> ArrayRef {
+    let text = |text: Option<&str>| text.map_or(Value::Null, |text| Value::Text(text.into()));
+    let a = [
+        list([]),
+        list([text(Some("a"))]),
+        list([text(Some("Ab%")), text(None)]),
+        list([text(None)]),
+        list(["x", "y", "z"].map(|item| text(Some(item)))),
+        Value::Null,
+    ];
+    arrays(DataType::Utf8, &a)
+}
+
+fn lists_of_doubles() -> ArrayRef {
+    let float = |float: Option<f64>| float.map_or(Value::Null, Value::Float);
+    let d = [
+        list([float(Some(-0.0)), float(Some(f64::NAN))]),
+        list([float(Some(1.5))]),
+        list([]),
+        list([float(None), float(Some(f64::INFINITY))]),
+        list([float(Some(0.0))]),
+        Value::Null,
+    ];
+    arrays(DataType::Float64, &d)
+}
+
+fn list<const N: usize>(items: [Value; N]) -> Value {
+    Value::List(Arc::from(items))
+}
+
+fn arrays(item: DataType, values: &[Value]) -> ArrayRef {
+    array_from_values(&list_type(item), values.iter()).expect("arrays")
 }
 
 fn planned(session: &Session, columns: &Columns, sql: &str) -> Result<Expr, String> {

@@ -24,7 +24,7 @@ fn every_aggregate_of_the_table_is_taken() {
                 approx_quantile(x, 0.5) OVER {h} AS aa, approx_quantile(x, 0.99) OVER {h} AS ab, approx_median(x) OVER {h} AS ac,
                 approx_percentile_cont(n, 1) OVER {h} AS ad, bool_and(flag) OVER {h} AS ae, every(x > 1.0) OVER {h} AS af,
                 bool_or(flag) OVER {h} AS ag, bit_and(n) OVER {h} AS ah, bit_or(small) OVER {h} AS ai,
-                bit_xor(n) FILTER (WHERE flag) OVER {h} AS aj
+                bit_xor(n) FILTER (WHERE flag) OVER {h} AS aj, array_agg(note, 3) OVER {h} AS ak, array_agg(note, 9) OVER {h} AS al
          FROM events",
     );
     let spec = view.spec();
@@ -37,6 +37,11 @@ fn every_aggregate_of_the_table_is_taken() {
         .iter()
         .filter(|p| p.class == PartialClass::Sketch);
     assert_eq!(sketches.count(), 2, "of x and of n");
+    let newest = spec
+        .partials
+        .iter()
+        .filter(|p| p.class == PartialClass::Newest);
+    assert_eq!(newest.count(), 2, "of 3 and of 9 rows");
     let known = [0, 1, 2, 3, 6].map(|index| spec.aggregates[index].data_type.clone());
     assert_eq!(
         known,

@@ -81,7 +81,7 @@ const REFUSED: &[Row] = &[
     (
         "SELECT row_number() OVER (PARTITION BY k ORDER BY ts) AS s FROM events",
         "2:8: feature view v: row_number depends on which rows stand beside this one and has no \
-         value between events; write one of: count, approx_distinct, sum, avg, min, max, var_pop, var_samp, stddev_pop, stddev_samp, min_by, max_by, first_value, last_value, covar_samp, covar_pop, corr, approx_quantile, approx_median, bool_and, bool_or, bit_and, bit_or, bit_xor",
+         value between events; write one of: count, approx_distinct, sum, avg, min, max, var_pop, var_samp, stddev_pop, stddev_samp, min_by, max_by, first_value, last_value, covar_samp, covar_pop, corr, approx_quantile, approx_median, bool_and, bool_or, bit_and, bit_or, bit_xor, array_agg",
         "SELECT count(x) OVER {e} AS a, sum(x) OVER {e} AS b, avg(x) OVER {e} AS c, min(x) OVER \
          {e} AS d, max(x) OVER {e} AS e, var_pop(x) OVER {e} AS f, var_samp(x) OVER {e} AS g, \
          stddev_pop(x) OVER {e} AS h, stddev_samp(x) OVER {e} AS i, last_value(x) OVER {e} AS j \
@@ -90,17 +90,17 @@ const REFUSED: &[Row] = &[
     (
         "SELECT lag(x) OVER (PARTITION BY k ORDER BY ts) AS s FROM events",
         "2:8: feature view v: lag depends on which rows stand beside this one and has no \
-         value between events; write one of: count, approx_distinct, sum, avg, min, max, var_pop, var_samp, stddev_pop, stddev_samp, min_by, max_by, first_value, last_value, covar_samp, covar_pop, corr, approx_quantile, approx_median, bool_and, bool_or, bit_and, bit_or, bit_xor",
+         value between events; write one of: count, approx_distinct, sum, avg, min, max, var_pop, var_samp, stddev_pop, stddev_samp, min_by, max_by, first_value, last_value, covar_samp, covar_pop, corr, approx_quantile, approx_median, bool_and, bool_or, bit_and, bit_or, bit_xor, array_agg",
         "SELECT last_value(x) OVER (PARTITION BY k ORDER BY ts) AS s FROM events",
     ),
     (
         "SELECT median(x) OVER (PARTITION BY k ORDER BY ts) AS s FROM events",
-        "2:8: feature view v: median has no state of bounded size that is exact; write one of: count, approx_distinct, sum, avg, min, max, var_pop, var_samp, stddev_pop, stddev_samp, min_by, max_by, first_value, last_value, covar_samp, covar_pop, corr, approx_quantile, approx_median, bool_and, bool_or, bit_and, bit_or, bit_xor",
+        "2:8: feature view v: median has no state of bounded size that is exact; write one of: count, approx_distinct, sum, avg, min, max, var_pop, var_samp, stddev_pop, stddev_samp, min_by, max_by, first_value, last_value, covar_samp, covar_pop, corr, approx_quantile, approx_median, bool_and, bool_or, bit_and, bit_or, bit_xor, array_agg",
         "SELECT avg(x) OVER (PARTITION BY k ORDER BY ts) AS s FROM events",
     ),
     (
         "SELECT regr_slope(x, x) OVER (PARTITION BY k ORDER BY ts) AS s FROM events",
-        "2:8: feature view v: regr_slope is not supported in a feature view; write one of: count, approx_distinct, sum, avg, min, max, var_pop, var_samp, stddev_pop, stddev_samp, min_by, max_by, first_value, last_value, covar_samp, covar_pop, corr, approx_quantile, approx_median, bool_and, bool_or, bit_and, bit_or, bit_xor",
+        "2:8: feature view v: regr_slope is not supported in a feature view; write one of: count, approx_distinct, sum, avg, min, max, var_pop, var_samp, stddev_pop, stddev_samp, min_by, max_by, first_value, last_value, covar_samp, covar_pop, corr, approx_quantile, approx_median, bool_and, bool_or, bit_and, bit_or, bit_xor, array_agg",
         "SELECT var_pop(x) OVER (PARTITION BY k ORDER BY ts) AS s FROM events",
     ),
     (

@@ -94,5 +94,9 @@ pub(super) fn literal(value: &Value) -> String {
         Value::Text(value) => format!("'{}'", value.replace('\'', "''")),
         Value::Date(days) => format!("DATE '{}'", date::format(*days)),
         Value::Timestamp(at) => format!("TIMESTAMP '{}'", instant::format(*at)),
+        Value::List(items) => {
+            let items: Vec<String> = items.iter().map(literal).collect();
+            format!("ARRAY[{}]", items.join(", "))
+        }
     }
 }

@@ -199,6 +199,10 @@ fn text(value: &Value) -> String {
         Value::Text(value) => value.to_string(),
         Value::Date(days) => date::format(*days),
         Value::Timestamp(at) => instant::format(*at),
+        Value::List(items) => {
+            let items: Vec<String> = items.iter().map(text).collect();
+            format!("[{}]", items.join(", "))
+        }
     }
 }
 
@@ -219,6 +223,7 @@ fn to_json(value: &Value) -> Json {
         Value::Text(value) => json!(value.as_ref()),
         Value::Date(days) => json!(date::format(*days)),
         Value::Timestamp(at) => json!(instant::format(*at)),
+        Value::List(items) => items.iter().map(to_json).collect(),
     }
 }
 

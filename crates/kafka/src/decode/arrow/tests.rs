@@ -167,7 +167,7 @@ fn values_that_do_not_fit_are_refused_by_the_column() {
             "a boolean",
         ),
         ("text", seconds(0), "a time"),
-        ("text", Arc::new(list.finish()), "which no column takes"),
+        ("text", Arc::new(list.finish()), "an array"),
         (
             "text",
             Arc::new(dictionary.finish()),

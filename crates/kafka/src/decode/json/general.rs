@@ -5,6 +5,7 @@
 use std::fmt;
 
 use forebay_core::limits::EVENT_MAX_DEPTH;
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -89,6 +90,56 @@ impl CellSeed<'_> {
     }
 }
 
+impl CellSeed<'_> {
+    /// An array into a column of arrays, item by item. The first item that is none of the column's
+    /// ends it.
+    fn items<'de, A: SeqAccess<'de>>(self, mut array: A) -> Result<(), A::Error> {
+        loop {
+            let full = self.column.check_items();
+            let Some(items) = self.column.items() else {
+                return Ok(());
+            };
+            if full.is_err() {
+                if array.next_element::<IgnoredAny>()?.is_none() {
+                    break;
+                }
+            } else {
+                let row = items.len();
+                let item = ItemSeed(CellSeed {
+                    column: items,
+                    row,
+                    failure: &mut *self.failure,
+                    goes_on: true,
+                });
+                if array.next_element_seed(item)?.is_none() {
+                    break;
+                }
+            }
+            if let Some(reject) = self.failure.take().or_else(|| full.err()) {
+                while self.goes_on && array.next_element::<IgnoredAny>()?.is_some() {}
+                return self.told(Err(reject));
+            }
+        }
+        self.column.end_items();
+        Ok(())
+    }
+}
+
+/// An item of an array.
+struct ItemSeed<'a>(CellSeed<'a>);
+
+impl<'de> DeserializeSeed<'de> for ItemSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        if self.0.column.reads_text_of_numbers() {
+            let text = <&RawValue>::deserialize(json)?;
+            return self.0.numeral(text);
+        }
+        self.0.deserialize(json)
+    }
+}
+
 impl<'de> DeserializeSeed<'de> for CellSeed<'_> {
     type Value = ();
 
@@ -135,6 +186,9 @@ impl<'de> Visitor<'de> for CellSeed<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<(), A::Error> {
+        if self.column.items().is_some() {
+            return self.items(array);
+        }
         while self.goes_on && array.next_element::<IgnoredAny>()?.is_some() {}
         let put = Err(self.column.refuse("an array"));
         self.told(put)

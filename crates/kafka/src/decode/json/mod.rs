@@ -34,8 +34,9 @@ impl RowDecoder for Json {
         // held to the same rule.
         let text = std::str::from_utf8(payload)
             .map_err(|e| Reject::not_json(format!("not UTF-8: {e}")))?;
-        // The scan reads a number as what JSON means by it, not as the digits that it has.
-        let scanned = !fields.has_text_of_numbers() && self.tape.scan(text, fields).is_some();
+        // The scan reads a number as what JSON means by it, not as the digits that it has, and
+        // keeps nothing of arrays.
+        let scanned = fields.is_scanned() && self.tape.scan(text, fields).is_some();
         if scanned {
             replay::record(&self.tape, text, fields, row)
         } else {

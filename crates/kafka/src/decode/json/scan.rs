@@ -154,7 +154,8 @@ impl Scan<'_> {
         is_there.then_some(value)
     }
 
-    /// An array: no column takes one, so what is in it is looked at and forgotten.
+    /// An array: no column of a record that is scanned takes one, so what is in it is looked at and
+    /// forgotten.
     fn array(&mut self, depth: usize) -> Option<Value> {
         if !self.skip(b'[') || depth > EVENT_MAX_DEPTH {
             return None;

@@ -8,6 +8,7 @@ use arrow_array::{
     Int64Array, IntervalMonthDayNanoArray, StringArray, TimestampMicrosecondArray,
 };
 use forebay_core::time::{DAY_US, HOUR_US, timestamp_type};
+use forebay_core::value::{Value, array_from_values};
 
 use crate::scalar::function::Type;
 
@@ -33,6 +34,7 @@ pub(super) fn classes(class: Type) -> ArrayRef {
         }
         Type::Duration => Arc::new(DurationMicrosecondArray::from(spans())),
         Type::Interval => Arc::new(IntervalMonthDayNanoArray::from(intervals())),
+        Type::List(item) => lists(item.of()),
     }
 }
 
@@ -51,6 +53,22 @@ fn dates() -> Vec<Option<i32>> {
         dates.push(forebay_core::date::parse(text));
     }
     dates
+}
+
+/// NULL, the empty array, and the classes of an item in arrays of one to three.
+fn lists(item: Type) -> ArrayRef {
+    let items = classes(item);
+    let mut values = vec![Value::Null, Value::List(Arc::from([]))];
+    for row in 0..items.len() {
+        let places = row..(row + 1 + row % 3).min(items.len());
+        let value = |place| Value::from_array(&items, place).expect("a value");
+        values.push(Value::List(places.map(value).collect()));
+    }
+    array_from_values(
+        &Type::arrow(item.list().expect("arrays of it")),
+        values.iter(),
+    )
+    .expect("arrays")
 }
 
 fn integers() -> Vec<Option<i64>> {

@@ -18,6 +18,8 @@ use forebay_core::time::timestamp_type;
 use super::super::called;
 use super::{bind, run};
 use crate::scalar::function::{Example, Type};
+use crate::scalar::kernel::Operand;
+use crate::scalar::operators::array_of;
 
 /// What the example's call gives, where that is not what it says.
 pub(super) fn wrong(example: &Example) -> Option<String> {
@@ -123,6 +125,7 @@ impl<'a> Reader<'a> {
                 let interval = parse_interval_month_day_nano(&text).expect("an interval");
                 Ok(Arc::new(IntervalMonthDayNanoArray::from(vec![interval])))
             }
+            "ARRAY" => self.array(),
             "CAST" => {
                 self.expect("(");
                 let value = self.value()?;
@@ -139,6 +142,26 @@ impl<'a> Reader<'a> {
             }
             name => self.call(name),
         }
+    }
+
+    fn array(&mut self) -> Result<ArrayRef, String> {
+        let mut items = Vec::new();
+        self.expect("[");
+        loop {
+            items.push(self.value()?);
+            if !self.take(",") {
+                break;
+            }
+        }
+        self.expect("]");
+        let class = items.iter().find_map(|item| Type::of(item.data_type()));
+        let class = class.expect("an item with a type");
+        let items: Vec<ArrayRef> = items
+            .iter()
+            .map(|item| cast(item, &class.arrow()).expect("items of one type"))
+            .collect();
+        let operands: Vec<_> = items.iter().map(Operand::constant).collect();
+        array_of(class.list().expect("arrays of it"), &operands, 1).map_err(|e| e.to_string())
     }
 
     fn number(&mut self) -> ArrayRef {
