@@ -108,9 +108,10 @@ const REFUSED: &[Row] = &[
          USING (k)",
     ),
     (
-        "SELECT make_array(t.c) AS l FROM request LEFT JOIN v AS t USING (k)",
-        "2:8: feature service s: there is no function make_array; there are no arrays in \
-         expressions; write one column or one feature for each element",
+        "SELECT array_sort(t.c) AS l FROM request LEFT JOIN v AS t USING (k)",
+        "2:8: feature service s: there is no function array_sort; of arrays there are a[i], \
+         cardinality, array_contains, array_position, array_to_string and ARRAY[..]; write it with \
+         them, or one column for each element",
         "SELECT t.c AS l FROM request LEFT JOIN v AS t USING (k)",
     ),
     (
