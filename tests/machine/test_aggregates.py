@@ -25,6 +25,8 @@ NAMES = {"count distinct": ("count(DISTINCT {})", 0), "first_value": ("first({} 
          "max_by": ("arg_max_null({} ORDER BY place)", 0), "min_by": ("arg_min_null({} ORDER BY place)", 0), "stddev": ("stddev_samp({})", 64),
          "stddev_pop": ("stddev_pop({})", 64), "var": ("var_samp({})", 64), "var_pop": ("var_pop({})", 64), "avg": ("avg({})", 64),
          "sum": ("sum({})", 64), "covar_samp": ("covar_samp({})", 1 << 20), "covar_pop": ("covar_pop({})", 1 << 20), "corr": ("corr({})", 1 << 20)}
+# It has no count of values: the last of all of them.
+NAMES |= {name: (f"list({{}} ORDER BY place)[-{name.split()[1]}:]", 0) for name in aggregates.AGGREGATES if name.startswith("array_agg")}
 # DuckDB has no quantile of cut values.
 ABSENT = {"count(*)", "approx_median"}
 
