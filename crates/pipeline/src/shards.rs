@@ -1,10 +1,8 @@
 //! The shard writers: a few threads, each the only writer of its shards, fed by bounded queues so
 //! that one slow shard holds back the reader and nothing else. An epoch is released to scoring when
 //! every shard has committed it, so that an event's own effects are in the features it is scored
-//! with. Epochs that wait for a writer which is behind go into one commit ([`joined`]). A commit
-//! that fails is tried again: a failed one has written nothing, and a shard drops what it has.
-
-mod joined;
+//! with. A commit that fails is tried again: a failed one has written nothing, and a shard drops
+//! what it has.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,10 +23,9 @@ use crate::room::Room;
 use crate::runtime::{Thread, block_on};
 use crate::score::released::Released;
 use crate::status::Counters;
-use joined::{JOINED_MAX_BYTES, JOINED_MAX_EPOCHS, join};
 
-/// Epochs that may wait for one writer: what it joins, and those that come meanwhile.
-const QUEUE_EPOCHS: usize = JOINED_MAX_EPOCHS;
+/// Epochs that may wait for one writer.
+const QUEUE_EPOCHS: usize = 2;
 
 /// An epoch on its way through the shards.
 #[derive(Debug)]
@@ -36,9 +33,7 @@ struct Ticket {
     open_writes: AtomicUsize,
     number: u64,
     released: Arc<Released>,
-    /// What its rows and scores hold.
-    bytes: usize,
-    /// The room for it, until every shard has them.
+    /// What its rows hold, until every shard has them.
     _memory: Reservation,
 }
 
@@ -124,10 +119,9 @@ impl ShardWriters {
             writes.len()
         );
         let gone = || self.queues.iter().any(mpsc::Sender::is_closed);
-        let bytes = epoch_bytes(&writes);
         let memory = self
             .room
-            .take(bytes, self.runtime.as_ref(), gone)
+            .take(epoch_bytes(&writes), self.runtime.as_ref(), gone)
             .ok_or(PipelineError::ThreadGone("shard writer"))?;
         let number = self.released.begin(ends);
         if writes.is_empty() {
@@ -144,7 +138,6 @@ impl ShardWriters {
             open_writes: AtomicUsize::new(busy),
             number,
             released: Arc::clone(&self.released),
-            bytes,
             _memory: memory,
         });
         for (queue, writes) in self.queues.iter().zip(by_thread) {
@@ -203,9 +196,7 @@ impl Writer {
             stopping: &self.stopping,
             counters: &self.counters,
         };
-        let mut waiting = Waiting::default();
-        while let Some(job) = waiting.next(|| block_on(runtime, jobs.recv())) {
-            let job = waiting.joined(job, || jobs.try_recv().ok());
+        while let Some(job) = block_on(runtime, jobs.recv()) {
             for (shard, write) in job.writes {
                 let started = runtime.elapsed();
                 let commit = || self.store.commit(shard, &write);
@@ -222,55 +213,9 @@ impl Writer {
                 let took = runtime.elapsed().saturating_sub(started);
                 self.counters.commit.record(took);
             }
-            for ticket in job.tickets {
-                ticket.written(runtime.elapsed());
-            }
+            job.ticket.written(runtime.elapsed());
         }
         Ok(())
-    }
-}
-
-/// A job of one epoch or of several.
-struct JoinedJob {
-    writes: Vec<(u16, ShardWrite)>,
-    tickets: Vec<Arc<Ticket>>,
-}
-
-/// What a writer has taken from its queue and not begun: at most one epoch.
-#[derive(Default)]
-struct Waiting(Option<Job>);
-
-impl Waiting {
-    fn next(&mut self, wait: impl FnOnce() -> Option<Job>) -> Option<Job> {
-        self.0.take().or_else(wait)
-    }
-
-    /// `job` with those of the jobs behind it, which `next` gives, that can be joined to it.
-    fn joined(&mut self, job: Job, mut next: impl FnMut() -> Option<Job>) -> JoinedJob {
-        let Job { mut writes, ticket } = job;
-        let mut bytes = ticket.bytes;
-        let mut tickets = vec![ticket];
-        while tickets.len() < JOINED_MAX_EPOCHS
-            && let Some(Job {
-                writes: later,
-                ticket,
-            }) = next()
-        {
-            bytes = bytes.saturating_add(ticket.bytes);
-            let rest = if bytes > JOINED_MAX_BYTES {
-                Err(later)
-            } else {
-                join(&mut writes, later)
-            };
-            match rest {
-                Ok(()) => tickets.push(ticket),
-                Err(writes) => {
-                    self.0 = Some(Job { writes, ticket });
-                    break;
-                }
-            }
-        }
-        JoinedJob { writes, tickets }
     }
 }
 
@@ -345,35 +290,6 @@ mod tests {
         writers.stop().expect("all was written");
         assert_eq!(budget.used_bytes(Part::Ingest), 0, "nothing leaks");
         drop(others);
-    }
-
-    #[test]
-    fn epochs_that_wait_for_a_shard_that_is_behind_are_one_write_and_each_is_released() {
-        let budget = Budget::whole(1 << 20);
-        let runtime: Arc<dyn Runtime> = Arc::new(for_tests());
-        let fate = Arc::new(Fate::default());
-        fate.take_away(Point::Commit, ErrorKind::Unavailable);
-        let store = Arc::new(MemoryStore::new(1, 0, &fate));
-        let port: Arc<dyn EpochWriter> = Arc::<MemoryStore>::clone(&store);
-        let writers = ShardWriters::start(
-            &runtime,
-            &port,
-            1,
-            &Arc::default(),
-            &Arc::default(),
-            &Arc::default(),
-            Room::of(&budget),
-        );
-        let writers = writers.expect("a thread");
-        for offset in 0..4 {
-            writers.submit(epoch(offset), Vec::new()).expect("queued");
-        }
-        fate.restore(Point::Commit);
-        writers.stop().expect("all was written");
-        // The writer may have begun with the first before the others came.
-        assert!((1..=2).contains(&store.writes(0)), "{}", store.writes(0));
-        assert_eq!(store.unfinished().0, 4);
-        assert_eq!(budget.used_bytes(Part::Ingest), 0, "nothing leaks");
     }
 
     #[test]
